@@ -1,0 +1,1 @@
+"""PatchHub: git for model edits."""
