@@ -1,0 +1,134 @@
+"""The two ways out of a command: text for people, one JSON envelope for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from patchhub.errors import PatchHubError
+from patchhub_cli.session import Session
+
+SCHEMA = "patchhub.out/1"
+"""Version of the envelope; within ``/1`` fields are only ever added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a command hands back.
+
+    Attributes:
+        data: The result for programs: strings, numbers, booleans, None, lists, mappings, paths.
+        text: The same for people; empty prints nothing.
+        error: A verdict of no that comes with data, so that both are shown.
+    """
+
+    data: object
+    text: str = ""
+    error: PatchHubError | None = None
+
+    @property
+    def exit(self) -> int:
+        """Exit status of the command."""
+        return 0 if self.error is None else self.error.exit
+
+
+def emit(session: Session, reply: Reply) -> int:
+    """Print a reply and return the exit status."""
+    if session.json:
+        click.echo(envelope(session, data=reply.data, error=reply.error, exit=reply.exit))
+        return reply.exit
+    if reply.text:
+        click.echo(reply.text)
+    if reply.error is not None:
+        click.echo(str(reply.error), err=True)
+    return reply.exit
+
+
+def emit_error(session: Session, error: PatchHubError) -> int:
+    """Print an error that stopped a command and return the exit status."""
+    if session.json:
+        click.echo(envelope(session, data=None, error=error, exit=error.exit))
+    else:
+        click.echo(str(error), err=True)
+    return error.exit
+
+
+def envelope(
+    session: Session,
+    *,
+    data: object,
+    error: PatchHubError | Mapping[str, object] | None,
+    exit: int,
+) -> str:
+    """The one JSON object that ``--json`` prints, also on failure."""
+    return json.dumps(
+        {
+            "schema": SCHEMA,
+            "command": session.command,
+            "ok": exit == 0,
+            "exit": exit,
+            "error": _error(error) if isinstance(error, PatchHubError) else error,
+            "data": data,
+            "warnings": session.warnings,
+        },
+        default=_plain,
+        ensure_ascii=False,
+    )
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: str = "") -> str:
+    """Columns of plain text.
+
+    Args:
+        headers: One name per column.
+        rows: Cells; None shows as a dash.
+        right: One letter per column, ``r`` to align it right (the rest is left).
+    """
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(headers), *cells]) for i in range(len(headers))]
+    aligned = [
+        "  ".join(
+            cell.rjust(width) if right[i : i + 1] == "r" else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [list(headers), *cells]
+    ]
+    return "\n".join([aligned[0], "  ".join("-" * width for width in widths), *aligned[1:]])
+
+
+def pairs(items: Sequence[tuple[str, object]]) -> str:
+    """Label and value, one pair per line, values aligned; None shows as a dash."""
+    width = max((len(label) for label, _ in items), default=0)
+    return "\n".join(
+        f"{label:<{width}}  {'-' if value is None else value}" for label, value in items
+    )
+
+
+def short(digest: str) -> str:
+    """First twelve hex digits: enough for people."""
+    return digest[:12]
+
+
+def _error(error: PatchHubError) -> dict[str, object]:
+    return {
+        "code": error.code,
+        "message": error.what,
+        "expected": error.expected,
+        "found": error.found,
+        "hint": error.hint,
+        "data": error.data,
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value)
