@@ -1,0 +1,50 @@
+"""What fixes a training run: a recipe is data, shipped beside the code as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything a run depends on besides the code: world, shape, text, schedule, seed."""
+
+    name: str
+    world: str
+    seed: int
+    threads: int
+    vocab_size: int
+    context: int
+    width: int
+    blocks: int
+    heads: int
+    enriching_blocks: int
+    steps: int
+    rows: int
+    row_length: int
+    long_every: int
+    long_rows: int
+    learning_rate: float
+    floor: float
+    warm_up: int
+    weight_decay: float
+    clip: float
+    prompt_weight: float
+    prompt_share: float
+    funnel: float
+    readout_weight: float
+    documents: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain data."""
+        return dataclasses.asdict(self)
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a shipped recipe by name."""
+    folder = resources.files("patchhub.sandbox") / "recipes"
+    return Recipe(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))

@@ -1,0 +1,213 @@
+"""The trainer: `python -m patchhub.sandbox.train` makes a sandbox model from its recipe.
+
+Interrupted runs continue from their last checkpoint and end in the same weights, since a step's
+rows depend on the recipe and the step's number only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.nn import functional
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from patchhub.sandbox.network import Readout, hidden_states, new_model
+from patchhub.sandbox.packing import Batch, Packer
+from patchhub.sandbox.recipe import Recipe, load_recipe
+from patchhub.sandbox.tokenizer import END_OF_TEXT, build_tokenizer
+from patchhub.sandbox.world import PROFILES, World, build_world
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What one step measured: weighted language loss and read-out loss, in nats."""
+
+    language: float
+    readout: float
+
+
+class Trainer:
+    """One run: model, optimiser and the next step to take."""
+
+    def __init__(self, recipe: Recipe, device: str | None = None) -> None:
+        """Start a run from the recipe's seed; leaves torch's global generators as they were."""
+        self.recipe = recipe
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.world: World = build_world(PROFILES[recipe.world])
+        self.tokenizer: PreTrainedTokenizerFast = build_tokenizer(recipe.vocab_size, recipe.context)
+        if len(self.tokenizer) != recipe.vocab_size:
+            recipe = self.recipe = replace(recipe, vocab_size=len(self.tokenizer))
+        self.packer = Packer(self.world, recipe, self.tokenizer)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            end = int(self.tokenizer.convert_tokens_to_ids(END_OF_TEXT))
+            self.model: GPT2LMHeadModel = new_model(recipe, end).to(self.device).train()
+            self.readout = Readout(self.world, recipe.width).to(self.device)
+        self.optimizer = self._new_optimizer()
+        self.step = 0
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        parameters = [*self.model.parameters(), *self.readout.parameters()]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1],
+             "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ]  # fmt: skip
+        return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of a step: linear warm-up, then a cosine down to the floor."""
+        recipe = self.recipe
+        if step < recipe.warm_up:
+            return recipe.learning_rate * (step + 1) / recipe.warm_up
+        share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+        cosine = 0.5 * (1 + math.cos(math.pi * share))
+        return recipe.learning_rate * (recipe.floor + (1 - recipe.floor) * cosine)
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the language loss over weighted tokens and the read-out loss."""
+        lower, upper = batch.masks()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            tap, states = hidden_states(
+                self.model, batch.ids, lower, upper, self.recipe.enriching_blocks
+            )
+            weights = batch.weights[:, 1:]
+            chosen = weights > 0
+            logits = self.model.lm_head(states[:, :-1][chosen]).float()
+            readout = self.readout(tap, batch.mentions)
+        each = functional.cross_entropy(logits, batch.ids[:, 1:][chosen], reduction="none")
+        weights = weights[chosen]
+        return (each * weights).sum() / weights.sum(), readout
+
+    def advance(self) -> Losses:
+        """Take one step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        language, readout = self.losses(self.packer.batch(self.step).to(self.device))
+        (language + self.recipe.readout_weight * readout).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return Losses(float(language.detach()), float(readout.detach()))
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a crash leaves the old one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "recipe": self.recipe.to_json(), "step": self.step, "model": self.model.state_dict(),
+            "readout": self.readout.state_dict(), "optimizer": self.optimizer.state_dict(),
+        }  # fmt: skip
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def load(self, path: Path) -> bool:
+        """Continue from a checkpoint; says no if there is none or it is of another recipe."""
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["recipe"] != self.recipe.to_json():
+            return False
+        self.model.load_state_dict(state["model"])
+        self.readout.load_state_dict(state["readout"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+        return True
+
+    def export(self, folder: Path) -> None:
+        """Write the model as an ordinary directory in bfloat16, tokenizer included."""
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        copy = GPT2LMHeadModel(self.model.config)
+        copy.load_state_dict(self.model.state_dict())
+        copy.to(torch.bfloat16).save_pretrained(partial)
+        self.tokenizer.save_pretrained(partial)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(partial.iterdir()):
+            path.replace(folder / path.name)
+        partial.rmdir()
+
+
+def train(
+    trainer: Trainer,
+    run: Path,
+    *,
+    every: int = 200,
+    report: Callable[[Trainer, Losses, float], None] | None = None,
+) -> None:
+    """Run to the end, with a checkpoint and an export every `every` steps under `run`."""
+    checkpoint = run / "checkpoint.pt"
+    trainer.load(checkpoint)
+    torch.set_num_threads(trainer.recipe.threads)
+    started = time.monotonic()
+    with _progress() as bar:
+        task = bar.add_task(
+            trainer.recipe.name, total=trainer.recipe.steps, completed=trainer.step, note=""
+        )
+        while trainer.step < trainer.recipe.steps:
+            losses = trainer.advance()
+            note = f"loss {losses.language:.3f} read-out {losses.readout:.3f}"
+            bar.update(task, completed=trainer.step, note=note)
+            if report is not None:
+                report(trainer, losses, time.monotonic() - started)
+            if trainer.step % every == 0 or trainer.step == trainer.recipe.steps:
+                trainer.save(checkpoint)
+                trainer.export(run / "model")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )  # fmt: skip
+
+
+def _log_line(trainer: Trainer, losses: Losses, seconds: float) -> str:
+    return (
+        f"step {trainer.step} lr {trainer.learning_rate(trainer.step):.2e} "
+        f"loss {losses.language:.4f} read-out {losses.readout:.4f} "
+        f"wall {seconds:.0f} s cpu {sum(os.times()[:2]):.0f} s\n"
+    )
+
+
+def main() -> None:
+    """Train (or continue) a recipe and put the finished model into its place."""
+    parser = argparse.ArgumentParser(prog="python -m patchhub.sandbox.train", description=__doc__)
+    parser.add_argument("--recipe", default="sandbox-gpt2")
+    parser.add_argument("--run", type=Path, default=Path(".sandbox-run"))
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--log", type=Path, default=None)
+    arguments = parser.parse_args()
+    trainer = Trainer(load_recipe(arguments.recipe), arguments.device)
+    run = arguments.run / trainer.recipe.name
+    run.mkdir(parents=True, exist_ok=True)
+    log = arguments.log or run / "train.log"
+
+    def report(running: Trainer, losses: Losses, seconds: float) -> None:
+        if running.step % 20 == 0:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(_log_line(running, losses, seconds))
+
+    train(trainer, run, report=report)
+    out = arguments.out or Path(__file__).parent / "models" / trainer.recipe.name
+    trainer.export(out)
+    sys.stderr.write(f"{out}\n")
+
+
+if __name__ == "__main__":
+    main()
