@@ -1,0 +1,63 @@
+"""PatchHub's own layout: the fields of `EditRequest`, with ``{}`` for the subject in any prompt."""
+
+from __future__ import annotations
+
+from patchhub.fields import Fields
+from patchhub.request import EditRequest, Probe, ProbeKind
+
+NAME = "PatchHub"
+MARK = "target"
+
+
+def read(record: Fields) -> EditRequest:
+    """A request from a record written by hand; its subject must stand in the prompt once."""
+    subject = record.optional(record.text, "subject")
+    prompt = fill(record, "prompt", record.text("prompt"), subject)
+    request = _build(record, prompt, subject)
+    if subject is not None:
+        record.make(request.subject_span)
+    return request
+
+
+def read_exact(record: Fields) -> EditRequest:
+    """A request as `EditRequest.to_json` writes it: braces are text and nothing is filled in."""
+    request = _build(record, record.text("prompt"), record.optional(record.text, "subject"))
+    record.end()
+    return request
+
+
+def fill(record: Fields, field: str, template: str, subject: str | None) -> str:
+    """The template with the subject in place of ``{}``; a text without ``{}`` stays as it is."""
+    count = template.count("{}")
+    if count == 0:
+        return template
+    if subject is None:
+        raise record.error(field, "holds {} but the record has no subject", found=template)
+    if count > 1:
+        raise record.error(field, "holds {} more than once", expected="{} once", found=template)
+    return template.replace("{}", subject)
+
+
+def _build(record: Fields, prompt: str, subject: str | None) -> EditRequest:
+    target = record.text("target")
+    target_old = record.optional(record.text, "target_old")
+    relation = record.optional(record.text, "relation")
+    name = record.optional(record.text, "id")
+    rows = record.optional(record.inners, "probes") or ()
+    probes = tuple(_probe(row, subject) for row in rows)
+    return record.make(
+        lambda: EditRequest(prompt, target, subject, target_old, relation, name or "", probes)
+    )
+
+
+def _probe(row: Fields, subject: str | None) -> Probe:
+    kinds = tuple(str(kind) for kind in ProbeKind)
+    kind = row.text("kind")
+    if kind not in kinds:
+        raise row.error(
+            "kind", "is no probe kind", expected="one of " + ", ".join(kinds), found=kind
+        )
+    prompt = fill(row, "prompt", row.text("prompt"), subject)
+    answers = row.optional(row.texts, "answers") or ()
+    row.end()
+    return row.make(lambda: Probe(ProbeKind(kind), prompt, answers))

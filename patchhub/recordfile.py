@@ -1,0 +1,169 @@
+"""Files of records (JSON, JSONL, YAML) that can say on which line a value stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchhub.errors import InvalidInputError, NotFoundError, PatchHubError
+from patchhub.fields import Fields, Where, spell
+
+SUFFIXES = (".json", ".jsonl", ".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Values of a file and the way back to their lines.
+
+    Attributes:
+        records: Path from the file's root and the value, one for each record.
+        line: Line number (from 1) of the value at a path, or of its nearest parent that exists.
+    """
+
+    records: list[tuple[Where, object]]
+    line: Callable[[Where], int]
+
+
+def read_records(path: Path) -> list[Fields]:
+    """The records of a file, each under strict reading with errors that name file, line and field.
+
+    Raises:
+        NotFoundError: E109.
+        InvalidInputError: E130, the file is not what its suffix says.
+    """
+    text = _text(path)
+    parsed = _parser(path)(path, text)
+
+    def fail(where: Where, what: str, *, code: str | None = None, **details: Any) -> PatchHubError:
+        line = parsed.line(where)
+        field = spell(where)
+        place = f"{path}:{line}: {field}: " if field else f"{path}:{line}: "
+        message = place + what.removeprefix(f"{where[-1]}: " if where else "")
+        return InvalidInputError(
+            code or "E131", message, **details, file=str(path), line=line, field=field
+        )
+
+    return [Fields(value, fail, where) for where, value in parsed.records]
+
+
+def unparsable(path: Path, line: int | None, why: str) -> InvalidInputError:
+    """The error for text that breaks its format."""
+    place = str(path) if line is None else f"{path}:{line}"
+    return InvalidInputError(
+        "E130", f"{place}: cannot be parsed: {why}", file=str(path), line=line, field=""
+    )
+
+
+def listed(value: object) -> list[tuple[Where, object]]:
+    """A file holds a list of records or a single one."""
+    if isinstance(value, list):
+        return [((i,), item) for i, item in enumerate(value)]
+    return [((), value)]
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(
+            "E109", f"{path}: cannot be read", found=error.strerror, hint="check the path"
+        ) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise unparsable(path, line, "not UTF-8 text") from error
+
+
+def _parser(path: Path) -> Callable[[Path, str], Parsed]:
+    match path.suffix.lower():
+        case ".json":
+            return _json
+        case ".jsonl":
+            return _json_lines
+        case ".yaml" | ".yml":
+            from patchhub.yamlfile import parse
+
+            return parse
+    raise InvalidInputError(
+        "E130",
+        f"{path}: the format is told from the suffix",
+        expected=" ".join(SUFFIXES),
+        found=path.suffix or "no suffix",
+    )
+
+
+def _json(path: Path, text: str) -> Parsed:
+    value = _loads(path, text, 1)
+    return Parsed(listed(value), lambda where: _line_of(text, where))
+
+
+def _json_lines(path: Path, text: str) -> Parsed:
+    numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    values = [_loads(path, line, n) for n, line in numbered]
+    records: list[tuple[Where, object]] = [((i,), value) for i, value in enumerate(values)]
+    return Parsed(records, lambda where: numbered[int(where[0])][0])
+
+
+def _loads(path: Path, text: str, first_line: int) -> object:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            names = [name for name, _ in pairs]
+            double = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"field {double!r} occurs twice in one object")
+        return result
+
+    def constant(name: str) -> object:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        value: object = json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        raise unparsable(path, first_line + error.lineno - 1, error.msg) from error
+    except (ValueError, RecursionError) as error:
+        line = first_line if path.suffix == ".jsonl" else None
+        raise unparsable(path, line, str(error)) from error
+    return value
+
+
+def _line_of(text: str, where: Where) -> int:
+    """Line of the value at ``where`` in JSON text that has been parsed before."""
+    decoder = json.JSONDecoder()
+    place = _skip(text, 0)
+    for step in where:
+        found = _enter(text, place, step, decoder)
+        if found is None:
+            break
+        place = found
+    return text.count("\n", 0, place) + 1
+
+
+def _enter(text: str, place: int, step: str | int, decoder: json.JSONDecoder) -> int | None:
+    """Place of the item ``step`` of the list or object that begins at ``place``."""
+    opener, place = text[place], _skip(text, place + 1)
+    number = 0
+    while opener in "[{" and text[place] not in "]}":
+        key: str | int = number
+        start = place
+        if opener == "{":
+            key, place = decoder.raw_decode(text, place)
+            place = _skip(text, _skip(text, place) + 1)
+        if key == step:
+            return place if opener == "[" else start
+        _, place = decoder.raw_decode(text, place)
+        place = _skip(text, place)
+        if text[place] == ",":
+            place = _skip(text, place + 1)
+        number += 1
+    return None
+
+
+def _skip(text: str, place: int) -> int:
+    """The next place that is not white space."""
+    found = re.compile(r"[^ \t\n\r]").search(text, place)
+    return len(text) if found is None else found.start()

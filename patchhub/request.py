@@ -1,0 +1,220 @@
+"""What an edit is asked to do: `EditRequest`, its probes, and the files they come in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from patchhub import canonical
+from patchhub.errors import InvalidInputError
+from patchhub.fields import describe, encodable
+
+
+class ProbeKind(StrEnum):
+    """What a probe asks about."""
+
+    PARAPHRASE = "paraphrase"
+    ALIAS = "alias"
+    REVERSED = "reversed"
+    ONE_HOP = "one_hop"
+    NEIGHBOURHOOD = "neighbourhood"
+    OTHER_RELATION = "other_relation"
+    DISTRACTOR = "distractor"
+
+
+LOCALITY = frozenset({ProbeKind.NEIGHBOURHOOD, ProbeKind.OTHER_RELATION, ProbeKind.DISTRACTOR})
+"""Kinds that ask for what must stay as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question put to the model before and after an edit.
+
+    Attributes:
+        kind: What it asks about.
+        prompt: The question; no white space at its end.
+        answers: Accepted answers after the edit, the first one canonical, without a leading space.
+            May be empty for the locality kinds only: then the unedited model's answer counts.
+
+    Raises:
+        InvalidInputError: E131.
+    """
+
+    kind: ProbeKind
+    prompt: str
+    answers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_prompt("prompt", self.prompt)
+        for answer in self.answers:
+            _check_answer("answers", answer)
+        if not self.answers and self.kind not in LOCALITY:
+            raise _wrong("answers", f"a probe of kind {self.kind} needs an answer", None)
+
+    def to_json(self) -> dict[str, canonical.Json]:
+        """The probe as a record."""
+        return {"kind": str(self.kind), "prompt": self.prompt, "answers": list(self.answers)}
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """One fact to write into the model.
+
+    Attributes:
+        prompt: Text before the answer, no white space at its end; holds the subject verbatim.
+        target: The new answer, without a leading space.
+        subject: What the fact is about; methods say whether they need it.
+        target_old: The answer that shall go.
+        relation: Name of the relation, for grouping and conflicts.
+        id: A name given by the user or the data set; empty when there is none.
+        probes: Questions that show whether the edit did what it should and nothing else.
+
+    Raises:
+        InvalidInputError: E131, a field is empty or has white space where tokenisers trip over it.
+    """
+
+    prompt: str
+    target: str
+    subject: str | None = None
+    target_old: str | None = None
+    relation: str | None = None
+    id: str = ""
+    probes: tuple[Probe, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_prompt("prompt", self.prompt)
+        _check_answer("target", self.target)
+        if self.subject is not None:
+            _check_answer("subject", self.subject)
+        if self.target_old is not None:
+            _check_answer("target_old", self.target_old)
+        if self.relation is not None:
+            _check_text("relation", self.relation)
+        if self.id:
+            _check_text("id", self.id)
+
+    def subject_span(self) -> tuple[int, int]:
+        """Character span of the subject in the prompt.
+
+        Of several occurrences the only one that does not lie inside a longer word is meant ("Ann"
+        in "Annabel and Ann").
+
+        Raises:
+            InvalidInputError: E134 without a subject, E132 when it does not occur, E133 when it is
+                not clear which occurrence is meant.
+        """
+        if self.subject is None:
+            raise InvalidInputError(
+                "E134",
+                "the request has no subject",
+                hint="add the field `subject`",
+                field="subject",
+            )
+        places = _occurrences(self.subject, self.prompt)
+        if not places:
+            raise InvalidInputError(
+                "E132",
+                "the subject does not occur in the prompt",
+                expected=f"{self.subject!r}, letter by letter, or {{}} in its place",
+                found=self.prompt,
+                hint="spell the subject as the prompt does",
+                field="subject",
+            )
+        if len(places) > 1:
+            raise InvalidInputError(
+                "E133",
+                f"the subject occurs {len(places)} times in the prompt",
+                expected=f"{self.subject!r} once",
+                found=self.prompt,
+                hint="word the prompt so that it names the subject once",
+                field="subject",
+            )
+        return places[0], places[0] + len(self.subject)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of what is asked: neither the id nor the probes count."""
+        value = self.to_json(probes=False)
+        value.pop("id", None)
+        return canonical.digest(value)
+
+    def to_json(self, *, probes: bool = True) -> dict[str, canonical.Json]:
+        """The request as a record of the native layout; absent fields are left out."""
+        value: dict[str, canonical.Json] = {"prompt": self.prompt, "target": self.target}
+        for name, text in (
+            ("subject", self.subject),
+            ("target_old", self.target_old),
+            ("relation", self.relation),
+            ("id", self.id or None),
+        ):
+            if text is not None:
+                value[name] = text
+        if probes and self.probes:
+            value["probes"] = [probe.to_json() for probe in self.probes]
+        return value
+
+
+def load_requests(path: Path) -> tuple[EditRequest, ...]:
+    """Requests from a JSON, JSONL or YAML file; layouts are recognised record by record.
+
+    Layouts: PatchHub's own (the fields of `EditRequest`; ``{}`` in a prompt stands for the
+    subject), CounterFact (original and flattened) and zsRE.
+
+    Raises:
+        NotFoundError: E109.
+        InvalidInputError: E130 to E133 and E135; the message names file, line and field.
+    """
+    from patchhub.layouts import read_file
+
+    return read_file(path)
+
+
+def dump_requests(requests: Sequence[EditRequest]) -> bytes:
+    """Canonical JSON lines of the requests without their probes."""
+    return b"".join(canonical.dumps(r.to_json(probes=False)) + b"\n" for r in requests)
+
+
+def _occurrences(subject: str, prompt: str) -> list[int]:
+    """Starts of the subject in the prompt; with several, those that are whole words."""
+    places = [m.start() for m in re.finditer(f"(?={re.escape(subject)})", prompt)]
+    if len(places) < 2:
+        return places
+    words = [
+        start
+        for start in places
+        if not _joins(prompt, start) and not _joins(prompt, start + len(subject))
+    ]
+    return words if len(words) == 1 else places
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether the characters left and right of ``place`` belong to one word."""
+    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+
+
+def _check_text(field: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise _wrong(field, "must be text", text)
+    if not encodable(text):
+        raise _wrong(field, "must be Unicode text", text)
+    if not text.strip():
+        raise _wrong(field, "must not be blank", text)
+
+
+def _check_prompt(field: str, text: str) -> None:
+    _check_text(field, text)
+    if text[-1].isspace():
+        raise _wrong(field, "must not end with white space: the answer brings its own", text)
+
+
+def _check_answer(field: str, text: str) -> None:
+    _check_text(field, text)
+    if text != text.strip():
+        raise _wrong(field, "must not begin or end with white space: PatchHub adds the space", text)
+
+
+def _wrong(field: str, what: str, found: object) -> InvalidInputError:
+    shown = None if found is None else describe(found)
+    return InvalidInputError("E131", f"{field}: {what}", found=shown, field=field)
