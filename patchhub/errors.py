@@ -133,6 +133,9 @@ CODES: dict[str, str] = {
     "E146": "policy file is wrong",
     "E147": "checkpoint directory is incomplete",
     "E148": "optimisation diverged",
+    "E149": "method broke the editor contract",
+    "E150": "text is longer than the model's context",
+    "E151": "no such check",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",
@@ -159,5 +162,6 @@ CODES: dict[str, str] = {
     # E7xx the machine
     "E701": "git is missing or too old",
     "E702": "git failed",
+    "E703": "arithmetic of this process is not IEEE 754",
 }
 """Meaning of every code; a test holds this table against the sources."""

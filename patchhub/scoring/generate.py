@@ -1,0 +1,143 @@
+"""Decoding in batches: left padding, explicit positions, key-value cache, early stop.
+
+Greedy tokens equal those of ``model.generate(do_sample=False)`` row by row, whatever the rows
+beside it (in fp32; in half precision near ties may fall either way in any implementation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from patchhub.errors import InvalidInputError
+from patchhub.scoring.batching import evaluating, forward, left_pad, positions
+
+Choose = Callable[[Tensor], Tensor]
+"""From logits (rows, v) to the next token ids (rows,)."""
+
+Stop = Callable[[Sequence[int]], bool]
+"""Whether a row's generated tokens end by themselves."""
+
+_DONE_SHARE = 0.25  # finished rows are dropped once they are this part of a batch
+
+
+def end_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None
+) -> frozenset[int]:
+    """Ids that end a text, by the model's generation settings and the tokenizer."""
+    config = getattr(model, "generation_config", None)
+    found = getattr(config, "eos_token_id", None)
+    ids = set(found) if isinstance(found, list | tuple) else {found}
+    ids.add(None if tokenizer is None else tokenizer.eos_token_id)
+    return frozenset(i for i in ids if isinstance(i, int))
+
+
+def decode(
+    model: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    ends: frozenset[int] = frozenset(),
+    stop: Stop | None = None,
+    choose: Choose | None = None,
+) -> list[list[int]]:
+    """Continue each row of one batch.
+
+    Args:
+        model: A decoder-only language model.
+        rows: Token ids, at least one per row.
+        max_new_tokens: Most tokens to add to a row.
+        ends: Tokens that end a row; the end token itself is part of the result.
+        stop: Further reason to end a row, asked after every token.
+        choose: How the next token is picked; the most likely one without.
+
+    Returns:
+        The new tokens of each row.
+
+    Raises:
+        InvalidInputError: E140, the model is no decoder-only language model.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise InvalidInputError(
+            "E140",
+            "this model cannot continue a text",
+            expected="a decoder-only language model",
+            found=model.config.model_type,
+        )
+    new: list[list[int]] = [[] for _ in rows]
+    if rows and max_new_tokens > 0:
+        with evaluating(model):
+            _Batch(model, rows, new).run(max_new_tokens, ends, stop, choose or _most_likely)
+    return new
+
+
+def sampler(generator: torch.Generator, temperature: float = 1.0) -> Choose:
+    """Draw the next token from the model's own distribution, by a passed generator only."""
+
+    def choose(logits: Tensor) -> Tensor:
+        weights = (logits.double() / temperature).softmax(-1).to(generator.device)
+        return torch.multinomial(weights, 1, generator=generator)[:, 0].to(logits.device)
+
+    return choose
+
+
+class _Batch:
+    """The rows still being continued, and where their tokens go."""
+
+    def __init__(
+        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], new: list[list[int]]
+    ) -> None:
+        self.model = model
+        self.new = new
+        self.live = list(range(len(rows)))
+        self.ids, self.mask = left_pad(rows, model.device)
+        self.cache: Cache | None = None
+
+    def run(self, limit: int, ends: frozenset[int], stop: Stop | None, choose: Choose) -> None:
+        open_rows = set(self.live)
+        for step in range(limit):
+            chosen = choose(self._logits()).tolist()
+            for place, row in enumerate(self.live):
+                if row not in open_rows:
+                    continue
+                self.new[row].append(chosen[place])
+                if chosen[place] in ends or (stop is not None and stop(self.new[row])):
+                    open_rows.remove(row)
+            if not open_rows or step == limit - 1:
+                return
+            self.ids = torch.tensor(chosen, device=self.ids.device)[:, None]
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(chosen), 1)], 1)
+            self._drop(open_rows)
+
+    def _logits(self) -> Tensor:
+        output = forward(
+            self.model,
+            1,
+            input_ids=self.ids,
+            attention_mask=self.mask,
+            position_ids=positions(self.mask)[:, -self.ids.shape[1] :],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def _drop(self, open_rows: set[int]) -> None:
+        """Forget finished rows, when that saves more than copying the cache costs."""
+        if len(open_rows) > (1 - _DONE_SHARE) * len(self.live):
+            return
+        if not isinstance(self.cache, DynamicCache):
+            return
+        keep = [place for place, row in enumerate(self.live) if row in open_rows]
+        index = torch.tensor(keep, device=self.ids.device)
+        self.cache.batch_select_indices(index)
+        self.ids, self.mask = self.ids[index], self.mask[index]
+        self.live = [self.live[place] for place in keep]
+
+
+def _most_likely(logits: Tensor) -> Tensor:
+    return logits.argmax(-1)

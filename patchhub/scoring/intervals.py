@@ -1,0 +1,62 @@
+"""Confidence intervals of a share and of a mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Z95 = 1.959963984540054
+"""97.5 % quantile of the standard normal distribution: two-sided 95 %."""
+
+
+def wilson(successes: float, n: int, *, z: float = Z95) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson 1927, J. Am. Stat. Assoc. 22:209).
+
+    It holds its level for few trials and for shares near 0 and 1, where the textbook interval
+    p ± z·sqrt(p(1-p)/n) collapses to a point.
+
+    Args:
+        successes: Sum of scores, each in [0, 1]; for fractional scores the interval is
+            conservative, since no variable in [0, 1] with mean p varies more than a coin.
+        n: Number of trials.
+        z: Normal quantile of the two-sided level.
+
+    Returns:
+        Lower and upper bound; (0, 1) without trials.
+    """
+    if n <= 0:
+        return 0.0, 1.0
+    p = successes / n
+    z2 = z * z
+    scale = 1 + z2 / n
+    centre = (p + z2 / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    low = 0.0 if successes <= 0 else max(0.0, centre - half)
+    high = 1.0 if successes >= n else min(1.0, centre + half)
+    return low, high
+
+
+def mean_interval(
+    values: Sequence[float], weights: Sequence[float] | None = None, *, z: float = Z95
+) -> tuple[float, float, float]:
+    """Weighted mean of independent values with its normal interval (a ratio estimator).
+
+    Args:
+        values: One value per unit (a text's loss per token, say).
+        weights: Of the units (its number of tokens); all equal without.
+        z: Normal quantile of the two-sided level.
+
+    Returns:
+        Mean, lower and upper bound; the bounds are infinite for fewer than two units.
+    """
+    w = [1.0] * len(values) if weights is None else list(weights)
+    total = math.fsum(w)
+    if not values or total <= 0:
+        return 0.0, -math.inf, math.inf
+    mean = math.fsum(a * v for a, v in zip(w, values, strict=True)) / total
+    n = len(values)
+    if n < 2:
+        return mean, -math.inf, math.inf
+    spread = math.fsum((a * (v - mean)) ** 2 for a, v in zip(w, values, strict=True))
+    half = z * math.sqrt(spread * n / (n - 1)) / total
+    return mean, mean - half, mean + half

@@ -1,0 +1,184 @@
+"""One question, one answer, one number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from patchhub import canonical
+from patchhub.errors import InvalidInputError
+from patchhub.scoring import answers
+from patchhub.scoring.batching import by_length, check_length, tokenise
+from patchhub.scoring.cache import AnswerCache, Reply
+from patchhub.scoring.divergence import TextScores, score_texts
+from patchhub.scoring.generate import decode, end_tokens
+from patchhub.scoring.protocols import Protocol
+from patchhub.scoring.questions import Answer, Question
+from patchhub.scoring.teacher_forced import teacher_force
+
+__all__ = ["Answer", "Question", "Scorer"]
+
+ANSWER_VERSION = 1
+"""Goes up when the same model would be given other answers; part of every cache key."""
+
+Progress = Callable[[int, int], None]
+_Key = tuple[str, str]  # prompt, and under teacher forcing the answer
+
+
+class Scorer:
+    """Asks one model, batched by length, each question once.
+
+    The model is put into evaluation mode while it is asked and is otherwise left as it was. Batch
+    size, order and padding change no score in fp32.
+
+    Args:
+        model: A decoder-only language model.
+        tokenizer: Its fast tokenizer.
+        batch_size: Questions per forward pass.
+        max_new_tokens: Longest answer under generation.
+        cache: Where answers are kept; used only when ``state`` says whose they are.
+        state: Identity of the model's weights, config and tokenizer; "" for unknown.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        batch_size: int = 64,
+        max_new_tokens: int = 12,
+        cache: AnswerCache | None = None,
+        state: str = "",
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.max_new_tokens = max_new_tokens
+        self.state = state
+        self._cache = cache if state else None
+        self._ends = end_tokens(model, tokenizer)
+
+    def ask(
+        self,
+        questions: Sequence[Question],
+        protocol: Protocol,
+        *,
+        progress: Progress | None = None,
+    ) -> list[Answer]:
+        """Answers in the order of the questions.
+
+        Under teacher forcing the canonical answer (the first) is the one that is scored, as in the
+        literature; under generation any accepted answer counts.
+
+        Args:
+            questions: What to ask; repetitions cost nothing.
+            protocol: How.
+            progress: Told questions done and in all, cached ones at once.
+
+        Raises:
+            InvalidInputError: E150, a prompt is too long for the model; E131, teacher forcing of a
+                question without an answer; E143, the tokenizer gives no offsets.
+        """
+        keys = [_key(question, protocol) for question in questions]
+        scope = self._scope(protocol)
+        known = dict(self._cache.get(scope)) if self._cache is not None else {}
+        wanted = dict.fromkeys(key for key in keys if _text(key) not in known)
+        fresh = self._answer(list(wanted), protocol, len(set(keys)), progress)
+        if self._cache is not None:
+            self._cache.put(scope, fresh)
+        known.update(fresh)
+        return [
+            _judge(question, known[_text(key)], protocol)
+            for question, key in zip(questions, keys, strict=True)
+        ]
+
+    def texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> TextScores:
+        """Losses and next-token distributions of texts (`divergence.score_texts`)."""
+        return score_texts(
+            self.model,
+            self.tokenizer,
+            texts,
+            batch_size=max(1, self.batch_size // 4),
+            progress=progress,
+        )
+
+    def _answer(
+        self, keys: list[_Key], protocol: Protocol, total: int, progress: Progress | None
+    ) -> dict[str, Reply]:
+        prompts = [prompt for prompt, _ in keys]
+        rows = tokenise(self.tokenizer, prompts)
+        forced = protocol is Protocol.TEACHER_FORCED
+        if not forced:
+            check_length(self.model, rows, prompts, self.max_new_tokens)
+        replies: dict[str, Reply] = {}
+        done = total - len(keys)
+        for batch in by_length([len(row.ids) for row in rows], self.batch_size):
+            if forced:
+                found = self._forced([keys[i] for i in batch])
+            else:
+                found = self._generated([rows[i].ids for i in batch])
+            replies.update((_text(keys[i]), reply) for i, reply in zip(batch, found, strict=True))
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        return replies
+
+    def _generated(self, rows: Sequence[Sequence[int]]) -> list[Reply]:
+        def ended(tokens: Sequence[int]) -> bool:
+            return answers.stop(self._decode(tokens), final=False) is not None
+
+        found = decode(
+            self.model, rows, max_new_tokens=self.max_new_tokens, ends=self._ends, stop=ended
+        )
+        return [Reply(answers.said(self._decode(new)), tuple(new)) for new in found]
+
+    def _forced(self, pairs: Sequence[_Key]) -> list[Reply]:
+        found = teacher_force(self.model, self.tokenizer, pairs)
+        return [
+            Reply(self._decode(one.predicted).strip(), one.predicted, one.wanted) for one in found
+        ]
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def _scope(self, protocol: Protocol) -> str:
+        """What, beside the question, an answer depends on."""
+        parts: Mapping[str, str | int] = {
+            "version": ANSWER_VERSION,
+            "state": self.state,
+            "protocol": protocol.value,
+            "max_new_tokens": self.max_new_tokens,
+            "dtype": str(self.model.dtype),
+            "device": self.model.device.type,
+        }
+        return canonical.digest(parts)
+
+
+def _key(question: Question, protocol: Protocol) -> _Key:
+    if protocol is Protocol.GENERATION:
+        return question.prompt, ""
+    if not question.answers:
+        raise InvalidInputError(
+            "E131",
+            "teacher forcing needs an answer",
+            expected="a question with at least one accepted answer",
+            found=f"none for {question.prompt[:80]!r}",
+            hint="ask it by generation",
+        )
+    return question.prompt, question.answers[0]
+
+
+def _text(key: _Key) -> str:
+    return canonical.dumps(list(key)).decode()
+
+
+def _judge(question: Question, reply: Reply, protocol: Protocol) -> Answer:
+    if not question.answers:
+        return Answer(reply.text, None, 0.0, reply.tokens)
+    if protocol is Protocol.GENERATION:
+        correct = answers.matches(reply.text, question.answers)
+        return Answer(reply.text, correct, float(correct), reply.tokens)
+    hits = sum(a == b for a, b in zip(reply.tokens, reply.wanted, strict=True))
+    score = hits / len(reply.wanted) if reply.wanted else 0.0
+    return Answer(reply.text, score == 1.0, score, reply.tokens)
