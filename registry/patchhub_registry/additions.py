@@ -1,0 +1,245 @@
+"""What can be added to a registry: each kind of addition says which files it makes at a given head."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from patchhub import canonical
+from patchhub.canonical import Json, sha256
+from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
+from patchhub.fields import Fields
+from patchhub_registry import paths, reading, stack
+from patchhub_registry.names import check_name
+from patchhub_registry.schema import SCHEMA, BaseRecord, Entry, Record, Statement
+from patchhub_registry.stack import Change, StackState
+from patchhub_registry.store import PatchRecord, Store, check_files
+from patchhub_registry.writer import Draft
+
+Made = TypeVar("Made")
+
+GUARD = "guard"
+"""Type of the statement that a stack entry names as its guard verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addition(Generic[Made]):
+    """One commit to be.
+
+    Attributes:
+        draft: Makes the files for a head, and what to hand back; called again if the head moved.
+        rebase: Whether it may be: what only adds may, what continues a chain may not.
+    """
+
+    draft: Callable[[Store], tuple[Draft, Made]]
+    rebase: bool = True
+
+
+def base(record: BaseRecord) -> Addition[BaseRecord]:
+    """Add a base model."""
+    path, data = paths.base_file(record.name), record.to_bytes()
+    BaseRecord.from_bytes(data, path)  # what cannot be read back is not written
+
+    def draft(store: Store) -> tuple[Draft, BaseRecord]:
+        there = store.file(path)
+        if there is None:
+            return Draft({path: data}, f"base {record.name}: add\n"), record
+        known = BaseRecord.from_bytes(there, path)
+        if known.fingerprint != record.fingerprint:
+            raise ConflictError(
+                "E108",
+                f'base name "{record.name}" is taken by another model',
+                expected=known.weights,
+                found=record.weights,
+                hint="add it under another name",
+            )
+        return Draft({}, ""), known
+
+    return Addition(draft)
+
+
+def patch(
+    files: Mapping[str, bytes],
+    name: str,
+    observed: Mapping[str, Json],
+    said: Sequence[Statement],
+) -> Addition[PatchRecord]:
+    """Add a patch with its record and statements."""
+    from patchhub.manifest import Manifest
+
+    check_name(name)
+    if paths.MANIFEST not in files:
+        raise IntegrityError("E117", f"{paths.MANIFEST} is missing")
+    manifest = Manifest.from_bytes(files[paths.MANIFEST], paths.MANIFEST)
+    check_files(manifest, files, name)
+    statement_files = _statement_files(said)
+
+    def draft(store: Store) -> tuple[Draft, PatchRecord]:
+        version = _next_version(store, name, manifest.id)
+        record = _record(name, version, manifest.id, observed)
+        _check_base(store, record, manifest.base)
+        data = record.to_bytes()
+        where = paths.patch_dir(name, version)
+        made = PatchRecord(record, sha256(data), manifest, where)
+        added = {f"{where}/{file}": content for file, content in files.items()}
+        added[f"{where}/{paths.RECORD}"] = data
+        new = _not_there(store, statement_files)
+        return Draft({**added, **new}, f"add {made.ref} {made.short}\n"), made
+
+    return Addition(draft)
+
+
+def statements(said: Sequence[Statement]) -> Addition[None]:
+    """Add statements about digests."""
+    files = _statement_files(said)
+
+    def draft(store: Store) -> tuple[Draft, None]:
+        about = ", ".join(sorted({f"{one.type} of {one.subject[:12]}" for one in said}))
+        return Draft(_not_there(store, files), f"statement: {about}\n"), None
+
+    return Addition(draft)
+
+
+def policy(data: bytes) -> Addition[int]:
+    """Add the next version of the policy."""
+    try:
+        tomllib.loads(data.decode())
+    except ValueError as error:
+        raise InvalidInputError("E146", "the policy is not TOML", found=str(error)[:200]) from error
+
+    def draft(store: Store) -> tuple[Draft, int]:
+        current = store.policy()
+        if current is not None and current[1] == data:
+            return Draft({}, ""), current[0]
+        number = 1 if current is None else current[0] + 1
+        return Draft({paths.policy_file(number): data}, f"policy {number}\n"), number
+
+    return Addition(draft)
+
+
+def entries(
+    expected: StackState, changes: Sequence[Change], said: Sequence[Statement]
+) -> Addition[list[Entry]]:
+    """Continue a stack's chain; refused if the stack is no longer what the caller saw."""
+    statement_files = _statement_files(said)
+
+    def draft(store: Store) -> tuple[Draft, list[Entry]]:
+        _check_fresh(store, expected)
+        current, made = expected, list[Entry]()
+        for change in changes:
+            new = stack.draft(store, current, change)
+            _check_guard(store, new[-1], said)
+            for entry in new:
+                Entry.from_bytes(entry.to_bytes())  # what cannot be read back is not written
+                current = stack.step(current, entry)
+            made += new
+        files = {paths.entry_file(e.stack, e.seq): e.to_bytes() for e in made}
+        return Draft({**files, **_not_there(store, statement_files)}, _message(made)), made
+
+    return Addition(draft, rebase=False)
+
+
+def _record(name: str, version: int, patch_id: str, observed: Mapping[str, Json]) -> Record:
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    defaults: dict[str, Json] = {
+        "created": now,
+        "libraries": {},
+        "realised": {},
+        "sensitivity": "internal",
+        "review_after": None,
+        "message": "",
+    }
+    fixed: dict[str, Json] = {
+        "schema": SCHEMA,
+        "name": name,
+        "version": version,
+        "patch": patch_id,
+    }
+    fail = reading.failing("record", InvalidInputError)
+    for key in fixed.keys() & observed.keys():
+        raise fail((key,), "is given by the registry")
+    record = Record.read(Fields({**defaults, **observed, **fixed}, fail))
+    if record.sensitivity == "personal":
+        raise fail(
+            ("sensitivity",),
+            "personal cannot be stored: git does not forget",
+            expected="public | internal",
+        )
+    return record
+
+
+def _next_version(store: Store, name: str, patch_id: str) -> int:
+    versions = store.versions(name)
+    for version in versions:
+        there = store.file(f"{paths.patch_dir(name, version)}/{paths.MANIFEST}")
+        if there is not None and sha256(there) == patch_id:
+            raise ConflictError(
+                "E108", f"{name}@{version} is this very patch", found=f"ph:{patch_id[:12]}"
+            )
+    return versions[-1] + 1 if versions else 1
+
+
+def _check_base(store: Store, record: Record, weights: str) -> None:
+    known = store.base(record.base)
+    if known.weights != weights:
+        raise IntegrityError(
+            "E201",
+            f'the patch was made for another base than "{record.base}"',
+            expected=known.weights,
+            found=weights,
+        )
+
+
+def _statement_files(said: Sequence[Statement]) -> dict[str, bytes]:
+    files = {}
+    for one in said:
+        canonical.loads(one.data, what=f"{one.type} statement")
+        files[paths.statement_file(one.subject, one.type, one.digest)] = one.data
+    return files
+
+
+def _not_there(store: Store, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {path: data for path, data in files.items() if store.file(path) != data}
+
+
+def _check_fresh(store: Store, expected: StackState) -> None:
+    name = expected.name
+    exists = name in stack.names(store)
+    current = stack.state(store, name) if exists else StackState.empty(name, expected.base)
+    if current.head == expected.head and current.base == expected.base:
+        return
+    since = stack.entries(store, name, expected.seq + 1) if exists else []
+    listed = "; ".join(f"{e.seq} {e.op} {e.patch.ref if e.patch else ''}".strip() for e in since)
+    raise ConflictError(
+        "E304",
+        f"the plan is stale: made at {name}@{expected.seq}, now at {name}@{current.seq}",
+        found=f"since then {listed}" if listed else None,
+        hint="run it again on the stack as it is now",
+        expected_seq=expected.seq,
+        found_seq=current.seq,
+    )
+
+
+def _check_guard(store: Store, entry: Entry, said: Sequence[Statement]) -> None:
+    if entry.guard is None or entry.patch is None:
+        return
+    about = [one for one in said if one.subject == entry.patch.id]
+    known = {one.digest for one in (*about, *store.statements(entry.patch.id)) if one.type == GUARD}
+    if entry.guard not in known:
+        raise IntegrityError(
+            "E403",
+            f"there is no such guard statement about {entry.patch.ref}",
+            expected=", ".join(sorted(known)) or "none is stored",
+            found=entry.guard,
+        )
+
+
+def _message(made: Sequence[Entry]) -> str:
+    words = [f"{e.op} {e.patch.ref}" if e.patch else str(e.op) for e in made]
+    last = made[-1]
+    subject = f"stack {last.stack}: {words[0]}" + (f" and {len(words) - 1} more" if words[1:] else "")
+    listing = "".join(f"{e.seq} {word}\n" for e, word in zip(made, words, strict=True))
+    return f"{subject} ({last.stack}@{last.seq})\n" + (f"\n{listing}" if words[1:] else "")

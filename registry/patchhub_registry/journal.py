@@ -1,0 +1,73 @@
+"""The journal: what a commit was about to do, so that the next command can clean up after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One commit under way.
+
+    Attributes:
+        file: The journal file.
+        old: Commit before; empty when the branch has none.
+        new: Commit after.
+        ref: The branch, e.g. ``refs/heads/main``.
+        git: Process id of the git child that moves the branch; 0 before it exists.
+    """
+
+    file: Path
+    old: str
+    new: str
+    ref: str
+    git: int = 0
+
+    @classmethod
+    def begin(cls, directory: Path, old: str, new: str, ref: str) -> Intent:
+        """Write a new journal file."""
+        directory.mkdir(parents=True, exist_ok=True)
+        intent = cls(directory / f"{time.time_ns():020d}-{os.getpid()}.json", old, new, ref)
+        intent._write()
+        return intent
+
+    def child(self, pid: int) -> Intent:
+        """Note the git child, before it has done anything."""
+        intent = replace(self, git=pid)
+        intent._write()
+        return intent
+
+    def done(self) -> None:
+        """Nothing is left to clean up."""
+        self.file.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        body = {key: value for key, value in asdict(self).items() if key != "file"}
+        temporary = self.file.with_suffix(".tmp")
+        with temporary.open("wb") as stream:
+            stream.write(json.dumps(body).encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(self.file)
+
+
+def pending(directory: Path) -> list[Path]:
+    """Journal files that a crash left, oldest first."""
+    try:
+        names = sorted(os.listdir(directory))  # noqa: PTH208  # half the cost of iterdir at start-up
+    except FileNotFoundError:
+        return []
+    return [directory / name for name in names if name.endswith(".json")]
+
+
+def read(file: Path) -> Intent | None:
+    """A journal file's content; None if it is not readable (it was never finished)."""
+    try:
+        body = json.loads(file.read_bytes())
+        return Intent(file, **{key: body[key] for key in ("old", "new", "ref", "git")})
+    except (ValueError, KeyError, TypeError):
+        return None

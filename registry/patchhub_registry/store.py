@@ -1,0 +1,337 @@
+"""Reading a registry at one commit: bases, patches, statements, policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchhub.canonical import sha256
+from patchhub.errors import IntegrityError, NotFoundError, PatchHubError
+from patchhub_registry import paths
+from patchhub_registry.git import Git
+from patchhub_registry.names import Ref, check_name
+from patchhub_registry.objects import Objects, TreeEntry
+from patchhub_registry.schema import BaseRecord, Record, Statement
+
+if TYPE_CHECKING:
+    from patchhub.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSummary:
+    """One line of a listing. Read without the checks of `Store.patch`; ``verify`` does those."""
+
+    name: str
+    version: int
+    id: str
+    base: str
+    kind: str
+    method: str
+    sites: tuple[str, ...]
+    created: str
+    sensitivity: str
+    message: str
+
+    @property
+    def ref(self) -> str:
+        """``name@n``."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def short(self) -> str:
+        """``ph:`` and 12 hex digits."""
+        return f"ph:{self.id[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRecord:
+    """One stored patch.
+
+    Attributes:
+        record: What was observed.
+        digest: SHA-256 of record.json; what stack entries and approvals name.
+        manifest: What the patch is; its id was checked against the record.
+        path: Its directory in the registry.
+    """
+
+    record: Record
+    digest: str
+    manifest: Manifest
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Patch name."""
+        return self.record.name
+
+    @property
+    def version(self) -> int:
+        """Version."""
+        return self.record.version
+
+    @property
+    def ref(self) -> str:
+        """``name@n``."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def id(self) -> str:
+        """Patch id, 64 hex digits."""
+        return self.record.patch
+
+    @property
+    def short(self) -> str:
+        """``ph:`` and 12 hex digits."""
+        return f"ph:{self.id[:12]}"
+
+
+class Store:
+    """What a registry says at one commit.
+
+    Args:
+        git: The repository.
+        objects: Reader of the same repository.
+        commit: The commit; every answer comes from it.
+    """
+
+    def __init__(self, git: Git, objects: Objects, commit: str) -> None:
+        self.commit = commit
+        self._git = git
+        self._objects = objects
+
+    def file(self, path: str) -> bytes | None:
+        """Content of a file; None if there is none."""
+        found = self._objects.get(f"{self.commit}:{path}")
+        return found.data if found is not None and found.type == "blob" else None
+
+    def directory(self, path: str) -> dict[str, TreeEntry]:
+        """Entries of a directory; empty if there is none."""
+        return self._objects.tree(f"{self.commit}:{path}")
+
+    def files(self, path: str) -> dict[str, bytes]:
+        """The files of one directory by name."""
+        entries = {name: e.id for name, e in self.directory(path).items() if not e.is_tree}
+        found = self._objects.many(list(entries.values()))
+        return {name: blob.data for name, blob in zip(entries, found, strict=True) if blob}
+
+    def walk(self, *below: str) -> dict[str, TreeEntry]:
+        """Every file below some directories by path; without any, every file of the commit."""
+        command = ("ls-tree", "-r", "-z", "--full-tree", self.commit, "--", *below)
+        lines = self._git.run(*command).decode("utf-8", "surrogateescape").split("\0")
+        return dict(_tree_line(line) for line in lines if line)
+
+    def contents(self, entries: Mapping[str, TreeEntry]) -> Iterator[tuple[str, bytes]]:
+        """Path and content of files that `walk` found.
+
+        Raises:
+            IntegrityError: E204, an object is missing.
+        """
+        found = self._objects.many([entry.id for entry in entries.values()])
+        for path, blob in zip(entries, found, strict=True):
+            if blob is None:
+                raise IntegrityError("E204", f"{path}: its git object is missing")
+            yield path, blob.data
+
+    def bases(self) -> list[BaseRecord]:
+        """All bases, by name."""
+        return [self.base(name) for name in sorted(self.directory("bases"))]
+
+    def base(self, name: str) -> BaseRecord:
+        """One base.
+
+        Raises:
+            NotFoundError: E106.
+        """
+        path = paths.base_file(check_name(name, "base"))
+        data = self.file(path)
+        if data is None:
+            names = list(self.directory("bases"))
+            raise _missing("E106", f'no base "{name}"', name, names, 'add it with "patchhub base add"')
+        return BaseRecord.from_bytes(data, path)
+
+    def versions(self, name: str) -> list[int]:
+        """Versions of a patch, ascending; empty if there is no such patch."""
+        found = self.directory(paths.patch_name_dir(name))
+        return sorted(int(version) for version in found if version.isdecimal())
+
+    def resolve(self, text: str) -> tuple[str, int]:
+        """Name and version that a reference means.
+
+        Raises:
+            InvalidInputError: E101, not a reference.
+            NotFoundError: E102, no such patch; E103, no such version; E104, an id that begins several.
+        """
+        ref = Ref.parse(text)
+        if ref.name is None:
+            return self._by_id(ref)
+        versions = self.versions(ref.name)
+        if not versions:
+            names = {name for name, _ in self._records()}
+            raise _missing("E102", f'no patch "{ref.name}"', ref.name, sorted(names))
+        if ref.version is None:
+            return ref.name, versions[-1]
+        if ref.version not in versions:
+            known = f"version{'s' if len(versions) > 1 else ''} {_span(versions)}"
+            raise NotFoundError("E103", f"{ref.name} has {known}; there is no {ref.version}")
+        return ref.name, ref.version
+
+    def patch(self, text: str) -> PatchRecord:
+        """The patch that a reference means; manifest and record are checked, payload is not.
+
+        Raises:
+            PatchHubError: As `resolve`; E202, the manifest is not the one the record names.
+        """
+        from patchhub.manifest import Manifest
+
+        name, version = self.resolve(text)
+        path = paths.patch_dir(name, version)
+        record_data = self._required(f"{path}/{paths.RECORD}")
+        manifest_data = self._required(f"{path}/{paths.MANIFEST}")
+        record = Record.from_bytes(record_data, f"{path}/{paths.RECORD}")
+        if sha256(manifest_data) != record.patch:
+            raise IntegrityError(
+                "E202",
+                f"{path}/{paths.MANIFEST} is not the manifest that record.json names",
+                expected=record.patch,
+                found=sha256(manifest_data),
+            )
+        manifest = Manifest.from_bytes(manifest_data, f"{path}/{paths.MANIFEST}")
+        return PatchRecord(record, sha256(record_data), manifest, path)
+
+    def patch_files(self, text: str) -> dict[str, bytes]:
+        """The patch directory's files, every digest checked.
+
+        Raises:
+            PatchHubError: As `patch`; E117, a foreign or missing file; E202, a wrong digest.
+        """
+        patch = self.patch(text)
+        files = self.files(patch.path)
+        files.pop(paths.RECORD, None)
+        check_files(patch.manifest, files, patch.path)
+        return files
+
+    def summaries(self) -> list[PatchSummary]:
+        """All patches, by name and version.
+
+        Raises:
+            IntegrityError: E204, a record or manifest cannot be read.
+        """
+        entries = self.walk("patches")
+        wanted = {
+            path: entry
+            for path, entry in entries.items()
+            if path.endswith((f"/{paths.RECORD}", f"/{paths.MANIFEST}"))
+        }
+        data = dict(self.contents(wanted))
+        records = [path for path in data if path.endswith(f"/{paths.RECORD}")]
+        found = [_summary(path, data) for path in records]
+        return sorted(found, key=lambda patch: (patch.name, patch.version))
+
+    def statements(self, subject: str) -> list[Statement]:
+        """Statements about a digest."""
+        return [
+            Statement(subject, name.rpartition("-")[0], data)
+            for name, data in sorted(self.files(paths.statements_dir(subject)).items())
+        ]
+
+    def policies(self) -> list[int]:
+        """Numbers of the registry's policies, ascending."""
+        places = map(paths.place, (f"policy/{name}" for name in self.directory("policy")))
+        return sorted(int(place.parts[0]) for place in places if place is not None)
+
+    def policy(self, number: int | None = None) -> tuple[int, bytes] | None:
+        """One policy, by default the one in force (the highest); None if there is none."""
+        known = self.policies()
+        if number is None and not known:
+            return None
+        chosen = known[-1] if number is None else number
+        data = self.file(paths.policy_file(chosen))
+        return None if data is None else (chosen, data)
+
+    def _required(self, path: str) -> bytes:
+        data = self.file(path)
+        if data is None:
+            raise IntegrityError("E117", f"{path} is missing")
+        return data
+
+    def _records(self) -> Iterator[tuple[str, int]]:
+        for path in self.walk("patches"):
+            place = paths.place(path)
+            if place is not None and place.parts[3] == paths.RECORD:
+                yield place.parts[1], int(place.parts[2])
+
+    def _by_id(self, ref: Ref) -> tuple[str, int]:
+        found = [p for p in self.summaries() if p.id.startswith(ref.id or "")]
+        ids = sorted({patch.id for patch in found})
+        if not found:
+            raise NotFoundError("E102", f"no patch {ref}")
+        if len(ids) > 1:
+            listed = ", ".join(f"ph:{one[:12]}" for one in ids[:5])
+            raise NotFoundError("E104", f'"{ref}" is ambiguous', found=listed, hint="give more digits")
+        return found[0].name, found[0].version
+
+
+def check_files(manifest: Manifest, files: Mapping[str, bytes], where: str) -> None:
+    """Hold a patch directory's files against its manifest.
+
+    Raises:
+        IntegrityError: E117, a foreign or missing file; E202, a wrong digest.
+    """
+    listed = set(manifest.files)
+    present = set(files) - {paths.MANIFEST}
+    for name in sorted(listed ^ present):
+        what = "is missing" if name in listed else "is not listed in patch.json"
+        raise IntegrityError("E117", f"{where}/{name} {what}")
+    for name in sorted(listed):
+        found = sha256(files[name])
+        if found != manifest.files[name].sha256:
+            raise IntegrityError(
+                "E202",
+                f"{where}/{name} does not match its manifest",
+                expected=manifest.files[name].sha256,
+                found=found,
+            )
+
+
+def _tree_line(line: str) -> tuple[str, TreeEntry]:
+    facts, _, path = line.partition("\t")
+    mode, _, oid = facts.split(" ")
+    return path, TreeEntry(mode.lstrip("0"), oid)
+
+
+def _summary(path: str, data: Mapping[str, bytes]) -> PatchSummary:
+    try:
+        record = json.loads(data[path])
+        manifest = json.loads(data[path.removesuffix(paths.RECORD) + paths.MANIFEST])
+        return PatchSummary(
+            name=str(record["name"]),
+            version=int(record["version"]),
+            id=str(record["patch"]),
+            base=str(record["base"]),
+            kind=str(manifest["kind"]),
+            method=str(manifest["method"]["name"]),
+            sites=tuple(str(site["tensor"]) for site in manifest["sites"]),
+            created=str(record["created"]),
+            sensitivity=str(record["sensitivity"]),
+            message=str(record["message"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            "E204", f"{path} or its manifest is damaged", hint="patchhub verify says more"
+        ) from error
+
+
+def _missing(
+    code: str, what: str, name: str, known: Sequence[str], hint: str | None = None
+) -> PatchHubError:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return NotFoundError(code, what, hint=f'did you mean "{near[0]}"?' if near else hint)
+
+
+def _span(numbers: Sequence[int]) -> str:
+    dense = numbers[-1] - numbers[0] + 1 == len(numbers)
+    return f"{numbers[0]}-{numbers[-1]}" if dense and len(numbers) > 1 else ", ".join(map(str, numbers))
