@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from patchhub.errors import InvalidInputError, PatchHubError
@@ -27,6 +29,38 @@ class Fail(Protocol):
     ) -> PatchHubError:
         """The error, to be raised by the caller; ``code`` where it is not the file's usual one."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class InFile:
+    """Complaints about one file: where it is not said otherwise, ``error`` with ``code``."""
+
+    file: str
+    code: str
+    error: type[PatchHubError]
+
+    def __call__(
+        self,
+        where: Where,
+        what: str,
+        *,
+        code: str | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> PatchHubError:
+        """The error, its message led by file and field."""
+        field = spell(where)
+        place = f"{self.file}: {field}" if field else self.file
+        return self.error(
+            code or self.code,
+            f"{place}: {what}",
+            expected=expected,
+            found=found,
+            hint=hint,
+            file=self.file,
+            field=field,
+        )
 
 
 class Fields:
@@ -75,6 +109,13 @@ class Fields:
         found = self.text(name, strip=strip)
         if not found.strip():
             raise self.error(name, "must not be blank", expected="text", found=describe(found))
+        return found
+
+    def sha256(self, name: str | int) -> str:
+        """A SHA-256 digest: 64 lower-case hex digits."""
+        found = self.text(name)
+        if not is_sha256(found):
+            raise self.error(name, "must be a SHA-256", expected="64 hex digits", found=found[:80])
         return found
 
     def integer(self, name: str | int, *, low: int = 0) -> int:
@@ -168,3 +209,8 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_sha256(text: str) -> bool:
+    """Whether the text is a SHA-256 as PatchHub writes it."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
