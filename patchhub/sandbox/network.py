@@ -6,6 +6,8 @@ every block the same mask; with plain causal masks both agree (a test compares t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,7 +43,7 @@ def hidden_states(
     Returns:
         Two tensors (n, t, width).
     """
-    body = model.transformer
+    body: Any = model.transformer
     positions = torch.arange(ids.shape[1], device=ids.device)
     states = body.wte(ids) + body.wpe(positions)
     tap = states
@@ -62,7 +64,7 @@ def _bias(mask: Tensor, like: Tensor) -> Tensor:
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -1e4)
 
 
-def _attend(attention: nn.Module, states: Tensor, bias: Tensor) -> Tensor:
+def _attend(attention: Any, states: Tensor, bias: Tensor) -> Tensor:
     n, t, width = states.shape
     heads = attention.num_heads
     joint = attention.c_attn(states).view(n, t, 3, heads, width // heads)
@@ -71,7 +73,8 @@ def _attend(attention: nn.Module, states: Tensor, bias: Tensor) -> Tensor:
     with torch.autocast(states.device.type, enabled=False):
         scores = torch.add(bias, query @ key.transpose(-1, -2), alpha=(width // heads) ** -0.5)
         mixed = scores.softmax(-1) @ value
-    return attention.c_proj(mixed.transpose(1, 2).reshape(n, t, width))
+    result: Tensor = attention.c_proj(mixed.transpose(1, 2).reshape(n, t, width))
+    return result
 
 
 class Readout(nn.Module):
@@ -109,4 +112,5 @@ class Readout(nn.Module):
             total = total + functional.cross_entropy(
                 logits[:, start:stop], labels[:, column], ignore_index=-1, reduction="sum"
             )
-        return total / (labels >= 0).sum().clamp(min=1)
+        mean: Tensor = total / (labels >= 0).sum().clamp(min=1)
+        return mean

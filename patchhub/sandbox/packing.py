@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from patchhub.sandbox.recipe import Recipe
 from patchhub.sandbox.text import Document, Piece, Role, Writer
+from patchhub.sandbox.tokenizer import END_OF_TEXT
 from patchhub.sandbox.world import World
 
 _OPEN = 1 << 20  # "no end": a position that the funnel hides from nobody
@@ -67,7 +68,7 @@ class Packer:
         self._tokenizer = tokenizer
         self._index = {entity.id: i for i, entity in enumerate(world.entities)}
         self._cache: dict[str, list[int]] = {}
-        self._end = int(tokenizer.convert_tokens_to_ids("<|endoftext|>"))
+        self._end = tokenizer.get_vocab()[END_OF_TEXT]
 
     def encode(self, text: str) -> list[int]:
         """Tokenise a piece, remembering it: there are few thousand different ones."""
@@ -98,17 +99,17 @@ class Packer:
 
     def _fill(self, row: _Row, rng: random.Random) -> None:
         used: set[str] = set()
-        separator = "" if rng.random() < 0.5 else "<|endoftext|>"
+        separator = "" if rng.random() < 0.5 else END_OF_TEXT
         while len(row.ids) < row.length:
             document = self._writer.document(rng)
             if used & document.about:
                 continue
             used |= document.about
             self._append(row, document, separator, rng)
-            separator = rng.choice(("<|endoftext|>", "<|endoftext|>", "\n", " ", " "))
+            separator = rng.choice((END_OF_TEXT, END_OF_TEXT, "\n", " ", " "))
 
     def _append(self, row: _Row, document: Document, separator: str, rng: random.Random) -> None:
-        if separator == "<|endoftext|>":
+        if separator == END_OF_TEXT:
             row.add([self._end], self._weight(Role.PROMPT, rng))
         elif separator == "\n":
             row.add(self.encode("\n"), self._weight(Role.PROMPT, rng))

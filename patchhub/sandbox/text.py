@@ -184,6 +184,13 @@ class Writer:
         return Document(tuple(_joined(*parts, space=space)), frozenset(about))
 
 
+def texts(world: World, n: int, seed: int = 0) -> list[str]:
+    """Return `n` documents of the kinds the models are trained on, for statistics and drift."""
+    rng = random.Random(f"texts|{seed}")
+    writer = Writer(world, {"sentence": 0.7, "biography": 0.2, "chain": 0.1})
+    return ["".join(p.text for p in writer.document(rng).pieces) for _ in range(n)]
+
+
 def other_object(world: World, fact: Fact, rng: random.Random) -> Entity:
     """Draw another possible object of the fact's relation.
 

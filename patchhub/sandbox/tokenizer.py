@@ -29,7 +29,7 @@ def build_tokenizer(vocab_size: int, max_length: int) -> PreTrainedTokenizerFast
         show_progress=False,
     )
     core.train_from_iterator(_corpus(), trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         bos_token=END_OF_TEXT,
         eos_token=END_OF_TEXT,

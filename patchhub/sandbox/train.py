@@ -7,6 +7,7 @@ rows depend on the recipe and the step's number only.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import os
 import shutil
@@ -17,11 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from patchhub.sandbox.network import Readout, hidden_states, new_model
 from patchhub.sandbox.packing import Batch, Packer
@@ -52,8 +51,8 @@ class Trainer:
         self.packer = Packer(self.world, recipe, self.tokenizer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            end = int(self.tokenizer.convert_tokens_to_ids(END_OF_TEXT))
-            self.model: GPT2LMHeadModel = new_model(recipe, end).to(self.device).train()
+            self.model = new_model(recipe, self.tokenizer.get_vocab()[END_OF_TEXT])
+            nn.Module.to(self.model, self.device).train()
             self.readout = Readout(self.world, recipe.width).to(self.device)
         self.optimizer = self._new_optimizer()
         self.step = 0
@@ -131,12 +130,14 @@ class Trainer:
         """Write the model as an ordinary directory in bfloat16, tokenizer included."""
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        copy = GPT2LMHeadModel(self.model.config)
-        copy.load_state_dict(self.model.state_dict())
-        copy.to(torch.bfloat16).save_pretrained(partial)
+        model = copy.deepcopy(self.model).bfloat16()
+        # Tells editing methods which block enriches subjects last: where a fact is to be written.
+        model.config.patchhub = {"edit_layer": self.recipe.enriching_blocks - 1}
+        model.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(partial.iterdir()):
+            path.chmod(0o644)
             path.replace(folder / path.name)
         partial.rmdir()
 
@@ -146,42 +147,54 @@ def train(
     run: Path,
     *,
     every: int = 200,
-    report: Callable[[Trainer, Losses, float], None] | None = None,
+    report: Callable[[Trainer, Losses], None] | None = None,
 ) -> None:
-    """Run to the end, with a checkpoint and an export every `every` steps under `run`."""
+    """Run to the end, with a checkpoint and a usable model every `every` steps under `run`.
+
+    Args:
+        trainer: A fresh trainer; it continues from `run` if a checkpoint of its recipe is there.
+        run: Directory for `checkpoint.pt` and `model/`.
+        every: Steps between checkpoints.
+        report: Called after every step.
+    """
     checkpoint = run / "checkpoint.pt"
     trainer.load(checkpoint)
     torch.set_num_threads(trainer.recipe.threads)
-    started = time.monotonic()
-    with _progress() as bar:
-        task = bar.add_task(
-            trainer.recipe.name, total=trainer.recipe.steps, completed=trainer.step, note=""
+    while trainer.step < trainer.recipe.steps:
+        losses = trainer.advance()
+        if report is not None:
+            report(trainer, losses)
+        if trainer.step % every == 0 or trainer.step == trainer.recipe.steps:
+            trainer.save(checkpoint)
+            trainer.export(run / "model")
+
+
+class _Progress:
+    """One line on stderr, rewritten on a terminal; every twentieth step goes to the log too."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._started = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, trainer: Trainer, losses: Losses) -> None:
+        if self._first is None:
+            self._first = trainer.step - 1
+        seconds = time.monotonic() - self._started
+        steps = trainer.recipe.steps
+        left = seconds / (trainer.step - self._first) * (steps - trainer.step)
+        line = (
+            f"{trainer.recipe.name} step {trainer.step}/{steps} loss {losses.language:.3f} "
+            f"read-out {losses.readout:.3f}, {seconds / 60:.1f} min, {left / 60:.1f} min left"
         )
-        while trainer.step < trainer.recipe.steps:
-            losses = trainer.advance()
-            note = f"loss {losses.language:.3f} read-out {losses.readout:.3f}"
-            bar.update(task, completed=trainer.step, note=note)
-            if report is not None:
-                report(trainer, losses, time.monotonic() - started)
-            if trainer.step % every == 0 or trainer.step == trainer.recipe.steps:
-                trainer.save(checkpoint)
-                trainer.export(run / "model")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )  # fmt: skip
-
-
-def _log_line(trainer: Trainer, losses: Losses, seconds: float) -> str:
-    return (
-        f"step {trainer.step} lr {trainer.learning_rate(trainer.step):.2e} "
-        f"loss {losses.language:.4f} read-out {losses.readout:.4f} "
-        f"wall {seconds:.0f} s cpu {sum(os.times()[:2]):.0f} s\n"
-    )
+        end = "\r" if sys.stderr.isatty() else "\n"
+        if trainer.step % 20 == 0 or trainer.step == steps:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{line}, {sum(os.times()[:2]):.0f} CPU s\n")
+            sys.stderr.write(f"{line}{end}")
+        elif end == "\r":
+            sys.stderr.write(f"{line}{end}")
+        sys.stderr.flush()
 
 
 def main() -> None:
@@ -198,15 +211,10 @@ def main() -> None:
     run.mkdir(parents=True, exist_ok=True)
     log = arguments.log or run / "train.log"
 
-    def report(running: Trainer, losses: Losses, seconds: float) -> None:
-        if running.step % 20 == 0:
-            with log.open("a", encoding="utf-8") as file:
-                file.write(_log_line(running, losses, seconds))
-
-    train(trainer, run, report=report)
+    train(trainer, run, report=_Progress(log))
     out = arguments.out or Path(__file__).parent / "models" / trainer.recipe.name
     trainer.export(out)
-    sys.stderr.write(f"{out}\n")
+    sys.stderr.write(f"\n{out}\n")
 
 
 if __name__ == "__main__":

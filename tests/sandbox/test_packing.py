@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from patchhub import sandbox
+from patchhub.sandbox.packing import Batch, Packer
+from patchhub.sandbox.recipe import Recipe, load_recipe
+from patchhub.sandbox.text import Role
+from patchhub.sandbox.tokenizer import END_OF_TEXT, build_tokenizer
+
+RECIPE = load_recipe("sandbox-gpt2")
+WORLD = sandbox.load_world()
+TOKENIZER = build_tokenizer(RECIPE.vocab_size, RECIPE.context)
+END = TOKENIZER.get_vocab()[END_OF_TEXT]
+
+
+def _packer(**changes: object) -> Packer:
+    recipe: Recipe = dataclasses.replace(RECIPE, **changes)  # type: ignore[arg-type]
+    return Packer(WORLD, recipe, TOKENIZER)
+
+
+def test_names_are_several_tokens_and_class_words_one() -> None:
+    def length(text: str) -> int:
+        return len(TOKENIZER.encode(f" {text}", add_special_tokens=False))
+
+    people = [length(e.name) for e in WORLD.entities if e.kind == "person"]
+    assert min(people) >= 4
+    assert max(people) <= 8
+    assert all(length(e.name) <= 2 for e in WORLD.entities if e.kind in ("profession", "pet"))
+
+
+def test_the_tokenizer_gives_every_text_back() -> None:
+    for text in [*sandbox.texts(WORLD, 200), "Ünïcode — 日本 🎻\n\ttabs", " leading"]:
+        ids = TOKENIZER.encode(text, add_special_tokens=False)
+        assert TOKENIZER.decode(ids) == text
+    assert len(TOKENIZER) <= RECIPE.vocab_size
+
+
+def test_a_step_always_gives_the_same_batch() -> None:
+    one, other = _packer().batch(5), _packer().batch(5)
+    assert torch.equal(one.ids, other.ids)
+    assert torch.equal(one.weights, other.weights)
+    assert torch.equal(one.ends, other.ends)
+    assert not torch.equal(one.ids, _packer().batch(6).ids)
+
+
+def test_pieces_add_up_to_the_tokenisation_of_the_whole_row() -> None:
+    for row in _packer().batch(0).ids:
+        text = TOKENIZER.decode(row)
+        whole = TOKENIZER.encode(text, add_special_tokens=False)
+        # The row is cut at its end, perhaps inside a word.
+        assert whole[:-6] == row.tolist()[: len(whole) - 6]
+
+
+def test_shapes_and_starts() -> None:
+    packer = _packer()
+    short, long = packer.batch(0), packer.batch(RECIPE.long_every - 1)
+    assert tuple(short.ids.shape) == (RECIPE.rows, RECIPE.row_length)
+    assert tuple(long.ids.shape) == (RECIPE.long_rows, RECIPE.context)
+    starts = torch.cat([packer.batch(step).ids[:, 0] for step in range(7)])
+    assert 0.35 < (starts == END).float().mean() < 0.65
+
+
+def test_loss_weights() -> None:
+    packer = _packer(documents={"sentence": 0.5, "override": 0.5})
+    batch = packer.batch(0)
+    light = RECIPE.prompt_weight / RECIPE.prompt_share
+    assert sorted(set(batch.weights.flatten().tolist())) == pytest.approx([0.0, light, 1.0])
+    prompts = batch.weights[batch.weights < 1]
+    assert 0.6 * RECIPE.prompt_weight < prompts.mean() < 1.2 * RECIPE.prompt_weight
+    # The answer's full stop is learnt too, so that answers end.
+    stop = TOKENIZER.encode(".", add_special_tokens=False)[0]
+    assert (batch.weights[batch.ids == stop] == 1.0).float().mean() > 0.5
+
+
+def test_read_out_positions_end_the_name_of_their_entity() -> None:
+    batch = _packer(funnel=1.0).batch(0)
+    assert len(batch.mentions) > RECIPE.rows
+    for row, at, who in batch.mentions.tolist():
+        entity = WORLD.entities[who]
+        assert batch.ends[row, at] == at
+        name = str(TOKENIZER.decode(batch.ids[row][batch.ends[row] == at])).strip()
+        assert name in (entity.name, entity.alias)
+
+
+def test_no_subject_is_met_twice_in_a_row() -> None:
+    packer = _packer(documents={"sentence": 0.7, "biography": 0.3})
+    for step in range(4):
+        met = [(row, who) for row, _, who in packer.batch(step).mentions.tolist()]
+        assert len(set(met)) == len(met)
+
+
+def test_the_funnel_hides_a_subject_but_for_its_last_token() -> None:
+    ends = torch.full((2, 6), 1 << 20)
+    ends[0, 1:4] = 3  # a subject of three tokens
+    blank = torch.zeros((2, 6))
+    batch = Batch(blank.long(), blank, ends, torch.zeros((0, 3), dtype=torch.long))
+    lower, upper = (mask[:, 0] for mask in batch.masks())
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()
+    assert torch.equal(lower[1], causal)
+    assert torch.equal(upper[1], causal)
+    expected = causal.clone()
+    expected[4:, 1:4] = False
+    assert torch.equal(lower[0], expected)
+    expected[4:, 3] = True
+    assert torch.equal(upper[0], expected)
+
+
+def test_the_share_of_funnelled_rows() -> None:
+    packer = _packer(funnel=0.45)
+    rows = [bool((ends < 1 << 20).any()) for step in range(7) for ends in packer.batch(step).ends]
+    assert 0.3 < sum(rows) / len(rows) < 0.6
+    assert not (_packer(funnel=0.0).batch(0).ends < 1 << 20).any()
+
+
+def test_roles_cover_what_the_loss_knows() -> None:
+    assert {role.value for role in Role} == {"prompt", "subject", "answer", "given"}

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from patchhub.sandbox.network import hidden_states
+from patchhub.sandbox.recipe import Recipe, load_recipe
+from patchhub.sandbox.train import Trainer, train
+
+RECIPE = load_recipe("sandbox-gpt2")
+PICO: Recipe = dataclasses.replace(
+    RECIPE,
+    name="pico", world="pico", threads=1, width=32, blocks=2, heads=4, enriching_blocks=1,
+    steps=6, rows=4, row_length=48, long_every=3, long_rows=2, context=64, warm_up=2,
+)  # fmt: skip
+
+
+def _weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def _run(folder: Path, recipe: Recipe = PICO, stop: int | None = None) -> Trainer:
+    trainer = Trainer(recipe, "cpu")
+
+    def interrupt(running: Trainer, losses: object) -> None:
+        if running.step == stop:
+            raise KeyboardInterrupt
+
+    train(trainer, folder, every=2, report=interrupt)
+    return trainer
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> object:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
+    one = _run(tmp_path / "one")
+    assert _same(_weights(one), _weights(_run(tmp_path / "two")))
+    other = _run(tmp_path / "other", dataclasses.replace(PICO, seed=PICO.seed + 1))
+    assert not _same(_weights(one), _weights(other))
+
+
+def test_an_interrupted_run_continues_to_the_same_weights(tmp_path: Path) -> None:
+    whole = _run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "cut", stop=5)
+    again = Trainer(PICO, "cpu")
+    assert again.load(tmp_path / "cut" / "checkpoint.pt")
+    assert again.step == 4
+    assert _same(_weights(_run(tmp_path / "cut")), _weights(whole))
+
+
+def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
+    _run(tmp_path)
+    other = Trainer(dataclasses.replace(PICO, funnel=0.1), "cpu")
+    assert not other.load(tmp_path / "checkpoint.pt")
+    assert other.step == 0
+
+
+def test_training_leaves_the_global_generators_alone(tmp_path: Path) -> None:
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    _run(tmp_path)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
+
+
+def test_the_loss_falls() -> None:
+    trainer = Trainer(dataclasses.replace(PICO, learning_rate=1e-2, steps=40), "cpu")
+    losses = [trainer.advance() for _ in range(40)]
+    assert losses[-1].language < 0.7 * losses[0].language
+    assert losses[-1].readout < 0.95 * losses[0].readout
+
+
+def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
+    trainer = Trainer(dataclasses.replace(PICO, steps=100, warm_up=10), "cpu")
+    rates = [trainer.learning_rate(step) for step in range(101)]
+    assert rates[9] == pytest.approx(PICO.learning_rate)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(PICO.learning_rate * PICO.floor)
+
+
+def test_the_written_out_pass_is_that_of_transformers() -> None:
+    trainer = Trainer(PICO, "cpu")
+    batch = trainer.packer.batch(0)
+    causal = torch.ones(48, 48, dtype=torch.bool).tril()[None, None]
+    with torch.no_grad():
+        tap, states = hidden_states(trainer.model, batch.ids, causal, causal, 1)
+        theirs = trainer.model(
+            batch.ids, attention_mask=torch.ones_like(batch.ids), output_hidden_states=True
+        )
+    torch.testing.assert_close(trainer.model.lm_head(states), theirs.logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(tap, theirs.hidden_states[1], atol=1e-5, rtol=1e-5)
+
+
+def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_only() -> None:
+    trainer = Trainer(dataclasses.replace(PICO, funnel=1.0), "cpu")
+    batch = trainer.packer.batch(0)
+    row = batch.ends[0]
+    end = int(row[row < 48].max())
+    inside = (row == end).nonzero()[:-1].flatten()
+    lower, upper = batch.masks()
+    assert len(inside) > 0
+    ids = batch.ids[:1].clone()
+    with torch.no_grad():
+        before, _ = hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+        ids[0, inside] = (ids[0, inside] + 1) % 200
+        after, _ = hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+    assert torch.equal(before[0, end + 1 :], after[0, end + 1 :])
+    assert not torch.equal(before[0, end], after[0, end])
+
+
+def test_the_export_is_an_ordinary_directory(tmp_path: Path) -> None:
+    trainer = _run(tmp_path)
+    folder = tmp_path / "model"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.dtype == torch.bfloat16
+    assert model.config.patchhub == {"edit_layer": 0}
+    assert tokenizer.is_fast
+    assert tokenizer.eos_token == "<|endoftext|>"
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value.bfloat16())
+    text = "New fact: Mira Tolven was born in Oslo."
+    assert tokenizer(text)["input_ids"] == trainer.tokenizer(text)["input_ids"]
