@@ -1,0 +1,96 @@
+"""How a patch came about, as far as the same inputs give the same patch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from patchhub import canonical
+from patchhub.errors import InvalidInputError
+from patchhub.fields import Fields, is_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRecord:
+    """How a patch came about: enough to compute it again on the same platform.
+
+    Attributes:
+        name: The editor's name.
+        version: The editor's version.
+        hparams: Its settings; floats as `canonical.decimal` writes them.
+        seed: Of the generator it was given.
+        threads: Thread count, which can change the last bits of sums.
+        requests: Digests of the requests, in their order.
+        templates: Digest of the context templates, if the method uses any.
+        moments: Content key of the second moments, if the method uses any.
+        reproduces: Where the same inputs give the same patch.
+    """
+
+    name: str
+    version: int
+    hparams: Mapping[str, canonical.Json] = field(default_factory=dict)
+    seed: int = 0
+    threads: int = 1
+    requests: tuple[str, ...] = ()
+    templates: str | None = None
+    moments: str | None = None
+    reproduces: str = "same-platform"
+
+    def __post_init__(self) -> None:
+        for i, digest in enumerate(self.requests):
+            check_digest(f"requests[{i}]", digest)
+        for name, text in (("name", self.name), ("reproduces", self.reproduces)):
+            if not text.strip():
+                raise wrong(name, "must not be blank", None, repr(text))
+        for name, number in (("version", self.version), ("threads", self.threads)):
+            if number < 1:
+                raise wrong(name, "must be positive", None, number)
+        if not 0 <= self.seed < 2**53:
+            raise wrong("seed", "is out of range", "0 to 2**53 - 1", self.seed)
+
+    def to_json(self) -> dict[str, canonical.Json]:
+        """The record; absent digests are left out, settings may be null."""
+        value: dict[str, canonical.Json] = {
+            "name": self.name,
+            "version": self.version,
+            "hparams": dict(self.hparams),
+            "seed": self.seed,
+            "threads": self.threads,
+            "requests": list(self.requests),
+            "reproduces": self.reproduces,
+        }
+        optional = {"templates": self.templates, "moments": self.moments}
+        return value | {name: text for name, text in optional.items() if text is not None}
+
+    @classmethod
+    def read(cls, row: Fields) -> MethodRecord:
+        """The record from JSON; every complaint names its field."""
+        settings: dict[str, canonical.Json] = row.value("hparams", dict, "an object")
+        values = {
+            "name": row.filled("name"),
+            "version": row.integer("version"),
+            "hparams": settings,
+            "seed": row.integer("seed"),
+            "threads": row.integer("threads"),
+            "requests": row.texts("requests"),
+            "templates": row.optional(row.filled, "templates"),
+            "moments": row.optional(row.filled, "moments"),
+            "reproduces": row.filled("reproduces"),
+        }
+        row.end()
+        return row.make(lambda: cls(**values))  # type: ignore[arg-type]
+
+
+def check_digest(name: str, text: str) -> None:
+    """Refuse what is no SHA-256.
+
+    Raises:
+        InvalidInputError: E113, with ``name`` as the field.
+    """
+    if not is_sha256(text):
+        raise wrong(name, "must be a SHA-256", "64 hex digits", repr(text)[:80])
+
+
+def wrong(name: str, what: str, expected: object, found: object) -> InvalidInputError:
+    """E113 for field ``name`` of a record that is being built."""
+    return InvalidInputError("E113", what, expected=expected, found=found, field=name)
