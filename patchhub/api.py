@@ -6,7 +6,6 @@ They know nothing of a registry; `patchhub_registry.Registry` has the verbs that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -95,12 +94,19 @@ def edit(
     wanted = _requests(requests)
     editor = load_editor(method)
     # Statistics and templates describe the base, whatever lies on it while the edit is computed.
-    context = prepare_context(
-        loaded, editor, wanted, seed=seed, moments_cache=cache, corpus=texts, progress=progress
-    )
     below = _patches(onto)
+    context = prepare_context(
+        loaded,
+        editor,
+        wanted,
+        seed=seed,
+        settings=settings or {},
+        moments_cache=cache,
+        corpus=texts,
+        onto=tuple(patch.id for patch in below),
+        progress=progress,
+    )
     with Composer.over(loaded).applied(*below):
-        context = replace(context, onto=tuple(patch.id for patch in below))
         return run_editor(editor, context, wanted, settings or {})
 
 

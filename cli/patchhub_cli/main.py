@@ -191,7 +191,7 @@ def _global_options(*, hidden: bool) -> list[click.Parameter]:
 )
 @click.version_option(package_name="patchhub", message="patchhub %(version)s")
 def main() -> None:
-    """git for model edits.
+    """Git for model edits.
 
     Compute an edit of a language model once, check it, keep it as a patch in a registry, apply it,
     revert it exactly.

@@ -1,0 +1,54 @@
+"""Base models: add one, list them, show one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchhub_cli.main import verb
+from patchhub_cli.output import Reply, short, table
+from patchhub_cli.session import Session
+
+_MODEL = click.Path(path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("base")
+def command() -> None:
+    """Base models: add one, list them, show one."""
+
+
+@verb("add")
+@click.argument("name")
+@click.argument("directory", type=_MODEL)
+@click.option("--texts", type=_FILE, help="Text for key statistics, one passage per line.")
+@click.option("--probes", type=_FILE, help="Locality and drift probes of this base (JSON lines).")
+def add(
+    session: Session, name: str, directory: Path, texts: Path | None, probes: Path | None
+) -> Reply:
+    """Take the fingerprint of the model in DIRECTORY and keep it as NAME.
+
+    The model itself stays where it is. On another machine the same command says where it lies there:
+    any directory with the same digests will do.
+    """
+    registry = session.registry()
+    with session.progress() as progress:
+        base = registry.add_base(name, directory, texts=texts, probes=probes, progress=progress)
+    return _shown(base)
+
+
+@verb("list")
+def list_(session: Session) -> Reply:
+    """All bases of the registry."""
+    bases = session.registry().list_bases()
+    rows = [(b.name, short(b.weights), b.tensors, b.directory) for b in bases]
+    text = table(("base", "weights", "tensors", "on this machine"), rows, right="  r")
+    return Reply([b.to_json() for b in bases], text)
+
+
+@verb("show")
+@click.argument("name")
+def show(session: Session, name: str) -> Reply:
+    """One base: its digests and where it lies on this machine."""
+    return _shown(session.registry().show_base(name))

@@ -1,0 +1,61 @@
+"""Measure a patch of the registry on a stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchhub_cli.main import verb
+from patchhub_cli.options import device_option, policy_option, waive_options, waivers
+from patchhub_cli.output import Reply
+from patchhub_cli.session import Session
+
+
+@verb("check")
+@click.argument("ref")
+@click.option("--stack", help="What lies below the patch.")
+@click.option(
+    "--requests",
+    type=click.Path(path_type=Path),
+    help="Its requests with probes; the registry keeps them without.",
+)
+@policy_option
+@waive_options
+@device_option
+def command(
+    session: Session,
+    ref: str,
+    stack: str | None,
+    requests: Path | None,
+    policy: Path | None,
+    waive: tuple[str, ...],
+    reason: str | None,
+    device: str,
+) -> Reply:
+    """Measure REF on top of a stack; the verdict is committed, whatever it says.
+
+    The exit status is 3 if the guard says no.
+    """
+    from patchhub_cli.verdicts import verdict_data, verdict_text
+    from patchhub_registry.operations.check import check
+
+    registry = session.registry()
+    with session.progress() as progress:
+        found = check(
+            registry,
+            ref,
+            stack=stack,
+            requests=requests,
+            policy=policy,
+            waive=waivers(waive, reason),
+            device=device,
+            progress=progress,
+        )
+    data = {
+        "ref": found.patch.ref,
+        "id": found.patch.id,
+        "statement": found.statement,
+        "verdict": verdict_data(found.verdict),
+    }
+    return Reply(data, verdict_text(found.verdict), found.refusal)

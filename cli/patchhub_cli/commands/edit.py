@@ -1,0 +1,88 @@
+"""Compute an edit, check it and commit it as a patch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchhub_cli.main import verb
+from patchhub_cli.options import device_option, pairs_of, policy_option, waive_options, waivers
+from patchhub_cli.output import Reply
+from patchhub_cli.session import Session
+
+
+@verb("edit")
+@click.argument("method")
+@click.argument("requests", type=click.Path(path_type=Path))
+@click.option("--base", help="The base; not needed when there is only one.")
+@click.option("--stack", help="Edit and check on top of this stack.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method setting.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--name", help="Name of the patch; else made from the request.")
+@policy_option
+@waive_options
+@click.option("--no-commit", is_flag=True, help="Keep the registry as it is; needs --out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the patch directory.")
+@click.option("-m", "--message", default="", help="One line for the record.")
+@device_option
+def command(
+    session: Session,
+    method: str,
+    requests: Path,
+    base: str | None,
+    stack: str | None,
+    settings: tuple[str, ...],
+    seed: int,
+    name: str | None,
+    policy: Path | None,
+    waive: tuple[str, ...],
+    reason: str | None,
+    no_commit: bool,
+    out: Path | None,
+    message: str,
+    device: str,
+) -> Reply:
+    """Compute the edits of REQUESTS with METHOD, check them, commit them as one patch.
+
+    REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says no,
+    nothing is committed and the exit status is 3.
+    """
+    from patchhub.errors import GuardRefusedError
+    from patchhub_cli.verdicts import verdict_data, verdict_text
+    from patchhub_registry.operations.edit import edit
+
+    if no_commit and out is None:
+        raise click.UsageError("--no-commit needs --out DIRECTORY")
+    registry = session.registry()
+    try:
+        with session.progress() as progress:
+            made = edit(
+                registry,
+                method,
+                requests,
+                base=base,
+                stack=stack,
+                settings=pairs_of(settings),
+                seed=seed,
+                name=name,
+                policy=policy,
+                waive=waivers(waive, reason),
+                message=message,
+                commit=not no_commit,
+                out=out,
+                device=device,
+                progress=progress,
+            )
+    except GuardRefusedError as refusal:
+        verdict = refusal.verdict
+        return Reply({"verdict": verdict_data(verdict)}, verdict_text(verdict), refusal)
+    data = {
+        "ref": made.ref,
+        "id": made.patch.id,
+        "base": made.base,
+        "directory": made.directory,
+        "verdict": verdict_data(made.verdict),
+    }
+    place = made.ref or f"written to {made.directory}"
+    return Reply(data, f"{verdict_text(made.verdict)}\n{place}  {made.patch.short}", made.refusal)

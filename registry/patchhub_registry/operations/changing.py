@@ -1,0 +1,119 @@
+"""One change of a stack and, with it, of a model directory: both happen or neither.
+
+The order is fixed: everything is checked, the whole new generation is written (invisible), the entry is
+committed, the directory is switched. Whoever sees the new model finds it in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchhub_registry.operations import localfiles, models
+from patchhub_registry.stack import draft, step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from patchhub.checkpoint import Generation
+    from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.registry import Registry
+    from patchhub_registry.stack import Change, StackState
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A stack after a change.
+
+    Attributes:
+        before: The state the change was made on.
+        after: The state now.
+        directory: The model directory that now has this state, if one was named.
+        generation: Its generation.
+        warnings: What the user should know.
+    """
+
+    before: StackState
+    after: StackState
+    directory: Path | None
+    generation: Generation | None
+    warnings: tuple[str, ...] = ()
+
+
+def change(
+    registry: Registry,
+    before: StackState,
+    changes: Sequence[Change],
+    *,
+    model: str | Path | None,
+    progress: Progress | None,
+    warnings: Sequence[str] = (),
+) -> Changed:
+    """Commit entries, and with ``model`` make that directory equal to the new state.
+
+    Args:
+        registry: The registry.
+        before: The state the changes were checked against; if it moved meanwhile, nothing happens.
+        changes: Operations in order; none brings a directory up to date.
+        model: Model directory; a link that PatchHub owns, or a name not taken yet.
+        progress: Called with the phase, units done, units in all.
+        warnings: Passed on.
+
+    Raises:
+        ConflictError: E304, E305 the stack moved meanwhile; E306 to E308.
+        IntegrityError: E201, E202, E206. BusyError: E501.
+    """
+    planned = preview(registry, before, changes)
+    generation = None
+    if model is None:
+        _commit(registry, before, changes)
+    else:
+        generation = _materialise(
+            registry, planned, Path(model), partial(_commit, registry, before, changes), progress
+        )
+    where = None if model is None else Path(model)
+    return Changed(before, planned, where, generation, tuple(warnings))
+
+
+def preview(registry: Registry, before: StackState, changes: Sequence[Change]) -> StackState:
+    """The state after the changes; nothing is written.
+
+    Raises:
+        ConflictError: E306, E307. IntegrityError: E201.
+    """
+    store = registry.at()
+    state = before
+    for one in changes:
+        for entry in draft(store, state, one):
+            state = step(state, entry)
+    return state
+
+
+def _commit(registry: Registry, before: StackState, changes: Sequence[Change]) -> None:
+    if changes:
+        registry.push_entries(before, changes)
+
+
+def _materialise(
+    registry: Registry,
+    state: StackState,
+    target: Path,
+    commit: Callable[[], None],
+    progress: Progress | None,
+) -> Generation:
+    from patchhub.checkpoint import materialise
+
+    base = models.base_with(registry, state.base, f"stack {state.name!r}")
+    directory, fingerprint = localfiles.base_directory(registry, base, progress=progress)
+    return materialise(
+        target,
+        directory,
+        fingerprint,
+        [models.read_patch(registry, item.ref) for item in state.items],
+        names=[item.ref for item in state.items],
+        progress=localfiles.phase(progress, "write model"),
+        before_switch=commit,
+    )

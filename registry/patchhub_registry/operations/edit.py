@@ -1,0 +1,167 @@
+"""Compute an edit, guard it and commit patch, verdict and record in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchhub.errors import ConflictError
+from patchhub_registry.operations import guarding, localfiles, models, naming
+from patchhub_registry.operations.add import now
+
+if TYPE_CHECKING:
+    from patchhub.guard.verdict import Verdict
+    from patchhub.patch import Patch
+
+    from patchhub.loading import LoadedBase
+    from patchhub.request import EditRequest
+    from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.registry import Registry
+    from patchhub_registry.schema import BaseRecord
+    from patchhub_registry.stack import StackState
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What `edit` made.
+
+    Attributes:
+        patch: The patch.
+        verdict: What the guard measured, and its word.
+        base: Name of the base.
+        ref: ``name@n`` in the registry; None when it was not committed.
+        directory: Where the patch was written, if it was asked for.
+    """
+
+    patch: Patch
+    verdict: Verdict
+    base: str
+    ref: str | None
+    directory: Path | None
+
+
+def edit(
+    registry: Registry,
+    method: str,
+    requests: str | Path | Sequence[EditRequest],
+    *,
+    base: str | None = None,
+    stack: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    policy: str | Path | None = None,
+    waive: Mapping[str, str] | None = None,
+    sensitivity: str = "internal",
+    message: str = "",
+    commit: bool = True,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Edit:
+    """Compute an edit on a base (with a stack on it), measure it, and keep it if the guard agrees.
+
+    Args:
+        registry: Where base and stack are looked up and the patch is kept.
+        method: Name of an editing method.
+        requests: What shall be true, or the file that says it.
+        base: Name of the base; not needed when a stack or the only base says it.
+        stack: The stack the model carries while the edit is computed and judged.
+        settings: Hyper-parameters that differ from the method's defaults.
+        seed: Of everything random.
+        name: Name of the patch; else one made from the first request.
+        policy: Policy file; else the registry's.
+        waive: Checks that may fail, each with the reason, which is recorded.
+        sensitivity: ``public``, ``internal`` or ``personal``; recorded.
+        message: One line for the record.
+        commit: Keep the patch in the registry; without it a no of the guard raises nothing.
+        out: Also write the patch as a directory.
+        device: Where the model computes.
+        progress: Called with the phase, units done, units in all.
+
+    Raises:
+        GuardRefusedError: E401; nothing was committed and nothing written.
+        InvalidInputError: E101 the name, E13x the requests, E142 a setting, E146 the policy.
+        NotFoundError: E106, E107, E109, E141.
+        IntegrityError: E201, the base's files are not what they were.
+    """
+    from patchhub import api
+    from patchhub.request import load_requests
+
+    wanted = load_requests(Path(requests)) if isinstance(requests, str | Path) else tuple(requests)
+    label = naming.patch_name(name, method, wanted)
+    rules = guarding.policy_of(registry, policy)
+    state = models.stack_state(registry, stack)
+    record = _base(registry, base, state)
+    below = models.stack_patches(registry, state)
+    loaded = models.load(registry, record, device=device, progress=progress)
+    patch = api.edit(
+        loaded,
+        method,
+        wanted,
+        onto=below,
+        settings=settings,
+        seed=seed,
+        texts=localfiles.texts(registry, record.weights),
+        cache=localfiles.moments_cache(registry),
+        progress=progress,
+    )
+    verdict = guarding.judge(
+        registry, loaded, patch, wanted, stack=below, policy=rules, waive=waive, progress=progress
+    )
+    if commit and not verdict.passed:
+        raise guarding.refusal(verdict, label)
+    if out is not None:
+        patch.write(Path(out))
+    ref = None
+    if commit:
+        observed = observations(loaded, patch, below, record.name, sensitivity, message)
+        kept = registry.add_patch(patch.files(), label, observed, [guarding.statement(verdict)])
+        ref = kept.ref
+    return Edit(patch, verdict, record.name, ref, None if out is None else Path(out))
+
+
+def observations(
+    base: LoadedBase,
+    patch: Patch,
+    below: Sequence[Patch],
+    base_name: str,
+    sensitivity: str,
+    message: str,
+) -> dict[str, object]:
+    """What record.json says: seen while the patch was made, and no part of what it is."""
+    from patchhub.composer.composer import Composer
+
+    composer = Composer.over(base)
+    with composer.applied(*below):
+        realised = composer.realised(patch)
+    return {
+        "base": base_name,
+        "created": now(),
+        "libraries": _libraries(),
+        "realised": realised,
+        "sensitivity": sensitivity,
+        "message": message,
+    }
+
+
+def _libraries() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("patchhub", "torch", "transformers")}
+
+
+def _base(registry: Registry, base: str | None, state: StackState | None) -> BaseRecord:
+    if state is None:
+        return models.only_base(registry, base)
+    record = models.base_with(registry, state.base, f"stack {state.name!r}")
+    if base is not None and registry.base(base).weights != record.weights:
+        raise ConflictError(
+            "E302",
+            f"stack {state.name!r} stands on another base",
+            expected=record.name,
+            found=base,
+        )
+    return record

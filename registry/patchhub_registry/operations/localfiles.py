@@ -1,0 +1,143 @@
+"""What this machine remembers about a base, outside git: trusted files, texts and probes.
+
+All of it can be made again; deleting it costs time only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchhub.errors import IntegrityError, InvalidInputError, NotFoundError
+from patchhub_registry.paths import PRIVATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from patchhub.fingerprint import Fingerprint
+    from patchhub_registry.registry import Registry
+    from patchhub_registry.schema import BaseRecord
+
+    Progress = Callable[[str, int, int], None]
+
+Stat = list[list[str | int]]
+
+
+def material(registry: Registry, weights: str) -> Path:
+    """Directory of everything remembered about the base with these weights."""
+    return registry.root / PRIVATE / "material" / weights
+
+
+def moments_cache(registry: Registry) -> Path:
+    """Directory of key statistics; their names carry what they depend on."""
+    return registry.root / PRIVATE / "moments"
+
+
+def keep_texts(registry: Registry, weights: str, source: Path) -> None:
+    """Keep the text file for key statistics that a user gave.
+
+    Raises:
+        NotFoundError: E109, there is no such file.
+        InvalidInputError: E145, it holds no text.
+    """
+    if not source.is_file():
+        raise NotFoundError("E109", f"no text file {source}")
+    text = source.read_text(encoding="utf-8")
+    if not text.strip():
+        raise InvalidInputError("E145", f"{source} holds no text")
+    write_bytes(material(registry, weights) / "texts.txt", text.encode())
+
+
+def texts(registry: Registry, weights: str) -> tuple[str, ...] | None:
+    """Passages for key statistics, one per line; None if the user gave none."""
+    file = material(registry, weights) / "texts.txt"
+    if not file.is_file():
+        return None
+    return tuple(line for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def keep_probes(registry: Registry, weights: str, source: Path) -> None:
+    """Keep the base's probes that a user gave.
+
+    Raises:
+        NotFoundError: E109. InvalidInputError: E130, E131: a line is not a probe.
+    """
+    from patchhub.guard.probes import BaseProbes
+
+    BaseProbes.read(source)
+    write_bytes(probes_file(registry, weights), source.read_bytes())
+
+
+def probes_file(registry: Registry, weights: str) -> Path:
+    """Where the base's own probes lie, if there are any yet."""
+    return material(registry, weights) / "probes.jsonl"
+
+
+def trust(registry: Registry, weights: str, directory: Path) -> None:
+    """Remember the files of a directory whose every byte was just hashed."""
+    note = json.dumps({"directory": str(directory.resolve()), "files": _stat(directory)})
+    write_bytes(material(registry, weights) / "trusted.json", note.encode())
+
+
+def trusted(registry: Registry, weights: str, directory: Path) -> bool:
+    """Whether the files are, by size and times, those that were hashed."""
+    try:
+        note = json.loads((material(registry, weights) / "trusted.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return bool(note == {"directory": str(directory.resolve()), "files": _stat(directory)})
+
+
+def base_directory(
+    registry: Registry, base: BaseRecord, *, progress: Progress | None = None
+) -> tuple[Path, Fingerprint]:
+    """Where a base lies on this machine, with its bytes known to be right.
+
+    The whole checkpoint is hashed again when a file's size or times differ from those last hashed.
+
+    Raises:
+        NotFoundError: E106 or E109, it is not on this machine.
+        IntegrityError: E201, the directory holds something else now.
+    """
+    from patchhub.fingerprint import check_headers, fingerprint
+    from patchhub.tensorfile import open_checkpoint
+
+    directory = registry.base_path(base.name)
+    check_headers(open_checkpoint(directory), base.fingerprint)
+    if not trusted(registry, base.weights, directory):
+        found = fingerprint(directory, progress=phase(progress, "hash base"))
+        if found.weights != base.weights:
+            raise IntegrityError(
+                "E201",
+                f"{directory} is not the base {base.name!r} any more",
+                expected=base.weights,
+                found=found.weights,
+                hint=f"bring the files back, or: patchhub base add {base.name} DIRECTORY",
+            )
+        trust(registry, base.weights, directory)
+    return directory, base.fingerprint
+
+
+def phase(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
+    """A two-argument progress callback that reports as one phase of ours."""
+    if progress is None:
+        return None
+    report = progress
+    return lambda done, total: report(label, done, total)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _stat(directory: Path) -> Stat:
+    files: Sequence[Path] = sorted(p for p in directory.resolve().iterdir() if p.is_file())
+    facts = [(p.name, p.stat()) for p in files]
+    return [[n, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for n, s in facts]

@@ -1,0 +1,38 @@
+"""A patch's name when the user gives none: words of the request, within the closed pattern."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from patchhub_registry.names import check_name
+
+if TYPE_CHECKING:
+    from patchhub.request import EditRequest
+
+_LONGEST = 48
+
+
+def patch_name(given: str | None, method: str, requests: Sequence[EditRequest]) -> str:
+    """The given name, checked, or one made from the first request.
+
+    Raises:
+        InvalidInputError: E101, the given name is not one.
+    """
+    if given is not None:
+        return check_name(given)
+    if not requests:
+        return check_name(_slug(method) or "edit")
+    first = requests[0]
+    words = (
+        f"{first.subject} {first.relation}" if first.subject and first.relation else first.prompt
+    )
+    rest = f"-and-{len(requests) - 1}-more" if len(requests) > 1 else ""
+    return check_name((_slug(words) or "edit") + rest)
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_LONGEST].rstrip("-")
