@@ -1,4 +1,4 @@
-"""What can be added to a registry: each kind of addition says which files it makes at a given head."""
+"""What can be added to a registry: each kind of addition says which files it makes at a head."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Generic, TypeVar
 from patchhub import canonical
 from patchhub.canonical import Json, sha256
 from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
-from patchhub.fields import Fields
-from patchhub_registry import paths, reading, stack
+from patchhub.fields import Fields, InFile
+from patchhub_registry import chain, paths
+from patchhub_registry.entry import Entry
 from patchhub_registry.names import check_name
-from patchhub_registry.schema import SCHEMA, BaseRecord, Entry, Record, Statement
+from patchhub_registry.patches import PatchRecord, check_files
+from patchhub_registry.schema import SCHEMA, BaseRecord, Record, Statement
 from patchhub_registry.stack import Change, StackState
-from patchhub_registry.store import PatchRecord, Store, check_files
+from patchhub_registry.store import Store
 from patchhub_registry.writer import Draft
 
 Made = TypeVar("Made")
@@ -111,10 +113,10 @@ def policy(data: bytes) -> Addition[int]:
         raise InvalidInputError("E146", "the policy is not TOML", found=str(error)[:200]) from error
 
     def draft(store: Store) -> tuple[Draft, int]:
-        current = store.policy()
-        if current is not None and current[1] == data:
-            return Draft({}, ""), current[0]
-        number = 1 if current is None else current[0] + 1
+        known = store.policies()
+        if known and store.policy(known[-1]) == data:
+            return Draft({}, ""), known[-1]
+        number = known[-1] + 1 if known else 1
         return Draft({paths.policy_file(number): data}, f"policy {number}\n"), number
 
     return Addition(draft)
@@ -122,22 +124,19 @@ def policy(data: bytes) -> Addition[int]:
 
 def entries(
     expected: StackState, changes: Sequence[Change], said: Sequence[Statement]
-) -> Addition[list[Entry]]:
+) -> Addition[StackState]:
     """Continue a stack's chain; refused if the stack is no longer what the caller saw."""
     statement_files = _statement_files(said)
 
-    def draft(store: Store) -> tuple[Draft, list[Entry]]:
+    def draft(store: Store) -> tuple[Draft, StackState]:
         _check_fresh(store, expected)
-        current, made = expected, list[Entry]()
-        for change in changes:
-            new = stack.draft(store, current, change)
-            _check_guard(store, new[-1], said)
-            for entry in new:
-                Entry.from_bytes(entry.to_bytes())  # what cannot be read back is not written
-                current = stack.step(current, entry)
-            made += new
+        made, after = chain.continued(store, expected, changes)
+        for entry in made:
+            _check_guard(store, entry, said)
         files = {paths.entry_file(e.stack, e.seq): e.to_bytes() for e in made}
-        return Draft({**files, **_not_there(store, statement_files)}, _message(made)), made
+        if not made:
+            return Draft({}, ""), after
+        return Draft({**files, **_not_there(store, statement_files)}, _message(made)), after
 
     return Addition(draft, rebase=False)
 
@@ -158,7 +157,7 @@ def _record(name: str, version: int, patch_id: str, observed: Mapping[str, Json]
         "version": version,
         "patch": patch_id,
     }
-    fail = reading.failing("record", InvalidInputError)
+    fail = InFile("record", "E113", InvalidInputError)
     for key in fixed.keys() & observed.keys():
         raise fail((key,), "is given by the registry")
     record = Record.read(Fields({**defaults, **observed, **fixed}, fail))
@@ -207,11 +206,11 @@ def _not_there(store: Store, files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def _check_fresh(store: Store, expected: StackState) -> None:
     name = expected.name
-    exists = name in stack.names(store)
-    current = stack.state(store, name) if exists else StackState.empty(name, expected.base)
+    exists = name in chain.names(store)
+    current = chain.state(store, name) if exists else StackState.empty(name, expected.base)
     if current.head == expected.head and current.base == expected.base:
         return
-    since = stack.entries(store, name, expected.seq + 1) if exists else []
+    since = chain.entries(store, name, expected.seq + 1) if exists else []
     listed = "; ".join(f"{e.seq} {e.op} {e.patch.ref if e.patch else ''}".strip() for e in since)
     raise ConflictError(
         "E304",
@@ -238,8 +237,7 @@ def _check_guard(store: Store, entry: Entry, said: Sequence[Statement]) -> None:
 
 
 def _message(made: Sequence[Entry]) -> str:
-    words = [f"{e.op} {e.patch.ref}" if e.patch else str(e.op) for e in made]
+    words = [f"{e.op} {e.patch.ref}" for e in made if e.patch]
+    more = f" and {len(words) - 1} more" if words[1:] else ""
     last = made[-1]
-    subject = f"stack {last.stack}: {words[0]}" + (f" and {len(words) - 1} more" if words[1:] else "")
-    listing = "".join(f"{e.seq} {word}\n" for e, word in zip(made, words, strict=True))
-    return f"{subject} ({last.stack}@{last.seq})\n" + (f"\n{listing}" if words[1:] else "")
+    return f"stack {last.stack}: {words[0]}{more} ({last.stack}@{last.seq})\n"

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from patchhub.errors import PatchHubError
 
@@ -140,6 +141,13 @@ class Git:
                 if key not in found
             }
         return {key: self._environment.get(key, value) for key, value in self._identity.items()}
+
+
+def pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    """Input, output and error stream of a process that `Git.start` started."""
+    return cast(
+        "tuple[IO[bytes], IO[bytes], IO[bytes]]", (process.stdin, process.stdout, process.stderr)
+    )
 
 
 def _environment(root: Path) -> dict[str, str]:

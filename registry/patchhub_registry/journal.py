@@ -1,4 +1,4 @@
-"""The journal: what a commit was about to do, so that the next command can clean up after a crash."""
+"""The journal: what a commit is about to do, so that the next command can clean up after it."""
 
 from __future__ import annotations
 

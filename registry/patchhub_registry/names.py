@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 
 from patchhub.errors import InvalidInputError
+from patchhub.fields import is_sha256
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,5}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHORT = re.compile(r"ph:([0-9a-f]{4,64})")
 _SHOWN = 80
 
 # Files of these names cannot exist on Windows, where a registry may be cloned to.
 _DEVICES = frozenset(
-    ["con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))]
+    ["con", "prn", "aux", "nul"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)]
 )
 # `--against base` means the unpatched model.
 _STACK_WORDS = frozenset(["base"])
@@ -45,11 +45,6 @@ def check_name(text: str, what: str = "patch") -> str:
     return text
 
 
-def is_digest(text: object) -> bool:
-    """Whether ``text`` is a SHA-256 in lower-case hex."""
-    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
-
-
 def shown(text: str) -> str:
     """The text for a message: quoted, escaped, cut."""
     quoted = ascii(text[:_SHOWN])
@@ -77,7 +72,7 @@ class Ref:
         Raises:
             InvalidInputError: E101.
         """
-        if is_digest(text):
+        if is_sha256(text):
             return cls(id=text)
         short = _SHORT.fullmatch(text)
         if short is not None:
@@ -87,7 +82,7 @@ class Ref:
             raise InvalidInputError(
                 "E101",
                 f"not a reference: {shown(text)}",
-                expected='name@n, name, ph:<hex> or a 64-digit patch id; names are a-z, 0-9 and "-"',
+                expected='name@n, name, ph:<hex> or 64 hex digits; names are a-z, 0-9 and "-"',
                 hint="for example capital-of-x@3",
             )
         return cls(name=check_name(name), version=int(version) if at else None)

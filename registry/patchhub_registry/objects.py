@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from patchhub.errors import IntegrityError
-from patchhub_registry.git import Git
+from patchhub_registry.git import Git, pipes
 
 # Requests sent ahead of reading: 1,000 ids (41 kB) fit into any pipe, so neither side can block.
 _AHEAD = 1000
@@ -81,14 +82,13 @@ class Objects:
 
     def _ask(self, specs: Sequence[str]) -> list[GitObject | None]:
         process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        questions, answers, _ = pipes(process)
         try:
-            process.stdin.write("".join(f"{spec}\n" for spec in specs).encode())
-            process.stdin.flush()
-            return [_read(process.stdout, spec) for spec in specs]
+            questions.write("".join(f"{spec}\n" for spec in specs).encode())
+            questions.flush()
+            return [_read(answers) for _ in specs]
         except (BrokenPipeError, EOFError) as error:
-            complaint = process.stderr.read() if process.stderr is not None else b""
+            complaint = pipes(process)[2].read()
             self.close()
             raise IntegrityError(
                 "E204",
@@ -123,7 +123,7 @@ def parse_tree(data: bytes, width: int) -> Iterator[tuple[str, TreeEntry]]:
         position = end + 1 + width
 
 
-def _read(stream: IO[bytes], spec: str) -> GitObject | None:
+def _read(stream: IO[bytes]) -> GitObject | None:
     head = stream.readline().decode(errors="replace")
     if not head.endswith("\n"):
         raise EOFError
@@ -132,15 +132,12 @@ def _read(stream: IO[bytes], spec: str) -> GitObject | None:
     oid, kind, size = head.split()
     data = stream.read(int(size))
     if len(data) != int(size) or stream.read(1) != b"\n":
-        raise EOFError(spec)
+        raise EOFError
     return GitObject(oid, kind, data)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream is not None:
-            try:
-                stream.close()
-            except BrokenPipeError:
-                continue
+    for stream in pipes(process):
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
     process.wait()

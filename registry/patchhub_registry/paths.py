@@ -28,8 +28,8 @@ MANIFEST = "patch.json"
 def patch_name_dir(name: str) -> str:
     """Directory of all versions of a patch, sharded by the name's digest.
 
-    Two hex digits keep a commit's tree objects small: with 100,000 names in one directory each commit
-    would write 3.9 MB.
+    Two hex digits keep a commit's tree objects small: with 100,000 names in one directory each
+    commit would write 3.9 MB.
     """
     return f"patches/{sha256(name.encode())[:2]}/{name}"
 
@@ -66,7 +66,7 @@ def statement_file(subject: str, kind: str, digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a path is: its kind (``patch``, ``base``, ``entry``, ``policy``, ``statement``) and parts."""
+    """What a path is (``patch``, ``base``, ``entry``, ``policy``, ``statement``); its parts."""
 
     kind: str
     parts: tuple[str, ...]

@@ -5,31 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from patchhub.errors import IntegrityError, PatchHubError
-from patchhub.fields import Fail, Fields, Where, describe, spell
-from patchhub_registry.names import is_digest
+from patchhub import canonical
+from patchhub.errors import IntegrityError, InvalidInputError
+from patchhub.fields import Fields, InFile, describe
+from patchhub_registry.names import check_name
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?|-?inf|nan")
 
 
-def failing(what: str, error: type[PatchHubError] = IntegrityError) -> Fail:
-    """Errors about the file ``what``: `IntegrityError` for stored files, another for a user's input."""
+def stored(data: bytes, what: str) -> Fields:
+    """The object in a file of the registry.
 
-    def fail(
-        where: Where,
-        message: str,
-        *,
-        code: str | None = None,
-        expected: object = None,
-        found: object = None,
-        hint: str | None = None,
-    ) -> PatchHubError:
-        subject = f"{what}: {spell(where)}" if where else what
-        return error(
-            code or "E113", f"{subject} {message}", expected=expected, found=found, hint=hint
-        )
-
-    return fail
+    Raises:
+        IntegrityError: E116, not canonical; E113, not an object. Later ones name the field.
+    """
+    return Fields(canonical.loads(data, what=what), InFile(what, "E113", IntegrityError))
 
 
 def schema(fields: Fields, known: int) -> None:
@@ -50,71 +40,69 @@ def schema(fields: Fields, known: int) -> None:
         )
 
 
-def printable(
-    fields: Fields, name: str, pattern: str | None = None, *, limit: int = 1000
-) -> str:
+def name(fields: Fields, field: str, what: str = "patch") -> str:
+    """A valid name; ``what`` it names is said in the message."""
+    found = fields.text(field)
+    try:
+        return check_name(found, what)
+    except InvalidInputError as error:
+        raise fields.error(field, error.what, code=error.code, expected=error.expected) from error
+
+
+def printable(fields: Fields, field: str, pattern: str | None = None, *, limit: int = 1000) -> str:
     """Text without control characters, optionally of a given form."""
-    found = fields.text(name)
+    found = fields.text(field)
     if not found.isprintable() or len(found) > limit:
         words = f"printable text of at most {limit} characters"
-        raise fields.error(name, f"must be {words}", found=describe(found))
+        raise fields.error(field, f"must be {words}", found=describe(found))
     if pattern is not None and re.fullmatch(pattern, found) is None:
-        raise fields.error(name, "has the wrong form", expected=pattern, found=describe(found))
+        raise fields.error(field, "has the wrong form", expected=pattern, found=describe(found))
     return found
 
 
-def digest(fields: Fields, name: str) -> str:
-    """A SHA-256 in lower-case hex."""
-    found = fields.text(name)
-    if not is_digest(found):
-        raise fields.error(name, "must be a SHA-256 (64 hex digits)", found=describe(found))
-    return found
+def nullable(read: Callable[[str], str], fields: Fields, field: str) -> str | None:
+    """``read(field)``, or None when the field, which must be there, is null."""
+    value: object = fields.value(field, object, "text or null")
+    return None if value is None else read(field)
 
 
-def nullable(read: Callable[[Fields, str], str], fields: Fields, name: str) -> str | None:
-    """``read(fields, name)``, or None when the field, which must be there, is null."""
-    if fields.value(name, object, "text or null") is None:
-        return None
-    return read(fields, name)
-
-
-def choice(fields: Fields, name: str, allowed: Sequence[str]) -> str:
+def choice(fields: Fields, field: str, allowed: Sequence[str]) -> str:
     """One of a few words."""
-    found = fields.text(name)
+    found = fields.text(field)
     if found not in allowed:
         raise fields.error(
-            name, "is not a known word", expected=" | ".join(allowed), found=describe(found)
+            field, "is not a known word", expected=" | ".join(allowed), found=describe(found)
         )
     return found
 
 
-def number(fields: Fields, name: str) -> str | int:
+def number(fields: Fields, field: str) -> str | int:
     """An integer, or another number as the text that `patchhub.canonical.decimal` gives."""
-    found = fields.value(name, object, "a number")
+    found: object = fields.value(field, object, "a number")
     if isinstance(found, int) and not isinstance(found, bool):
-        return fields.integer(name, low=-(2**53) + 1)
+        return fields.integer(field, low=-(2**53) + 1)
     if isinstance(found, str) and _NUMBER.fullmatch(found):
         return found
     raise fields.error(
-        name, 'must be an integer or a decimal as text ("0.5")', found=describe(found)
+        field, 'must be an integer or a decimal as text ("0.5")', found=describe(found)
     )
 
 
-def texts(fields: Fields, name: str) -> dict[str, str]:
+def texts(fields: Fields, field: str) -> dict[str, str]:
     """An object of printable texts."""
-    inner = fields.inner(name)
-    return {key: printable(inner, key) for key in names(inner)}
+    inner = fields.inner(field)
+    return {key: printable(inner, key) for key in keys(inner)}
 
 
-def numbers(fields: Fields, name: str) -> dict[str, str | int]:
+def numbers(fields: Fields, field: str) -> dict[str, str | int]:
     """An object of numbers."""
-    inner = fields.inner(name)
-    return {key: number(inner, key) for key in names(inner)}
+    inner = fields.inner(field)
+    return {key: number(inner, key) for key in keys(inner)}
 
 
-def names(fields: Fields) -> list[str]:
+def keys(fields: Fields) -> list[str]:
     """All field names, which must be printable ASCII."""
-    for key in fields.keys():
+    for key in fields.names():
         if not (key and key.isascii() and key.isprintable()):
-            raise fields.error("", "must have printable ASCII keys", found=describe(key))
-    return sorted(fields.keys())
+            raise fields.error(key, "is no field name", expected="printable ASCII")
+    return sorted(fields.names())

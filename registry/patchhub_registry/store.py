@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from patchhub.canonical import sha256
 from patchhub.errors import IntegrityError, NotFoundError, PatchHubError
@@ -13,78 +10,8 @@ from patchhub_registry import paths
 from patchhub_registry.git import Git
 from patchhub_registry.names import Ref, check_name
 from patchhub_registry.objects import Objects, TreeEntry
+from patchhub_registry.patches import PatchRecord, PatchSummary, check_files, summary
 from patchhub_registry.schema import BaseRecord, Record, Statement
-
-if TYPE_CHECKING:
-    from patchhub.manifest import Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class PatchSummary:
-    """One line of a listing. Read without the checks of `Store.patch`; ``verify`` does those."""
-
-    name: str
-    version: int
-    id: str
-    base: str
-    kind: str
-    method: str
-    sites: tuple[str, ...]
-    created: str
-    sensitivity: str
-    message: str
-
-    @property
-    def ref(self) -> str:
-        """``name@n``."""
-        return f"{self.name}@{self.version}"
-
-    @property
-    def short(self) -> str:
-        """``ph:`` and 12 hex digits."""
-        return f"ph:{self.id[:12]}"
-
-
-@dataclass(frozen=True, slots=True)
-class PatchRecord:
-    """One stored patch.
-
-    Attributes:
-        record: What was observed.
-        digest: SHA-256 of record.json; what stack entries and approvals name.
-        manifest: What the patch is; its id was checked against the record.
-        path: Its directory in the registry.
-    """
-
-    record: Record
-    digest: str
-    manifest: Manifest
-    path: str
-
-    @property
-    def name(self) -> str:
-        """Patch name."""
-        return self.record.name
-
-    @property
-    def version(self) -> int:
-        """Version."""
-        return self.record.version
-
-    @property
-    def ref(self) -> str:
-        """``name@n``."""
-        return f"{self.name}@{self.version}"
-
-    @property
-    def id(self) -> str:
-        """Patch id, 64 hex digits."""
-        return self.record.patch
-
-    @property
-    def short(self) -> str:
-        """``ph:`` and 12 hex digits."""
-        return f"ph:{self.id[:12]}"
 
 
 class Store:
@@ -148,7 +75,9 @@ class Store:
         data = self.file(path)
         if data is None:
             names = list(self.directory("bases"))
-            raise _missing("E106", f'no base "{name}"', name, names, 'add it with "patchhub base add"')
+            raise _missing(
+                "E106", f'no base "{name}"', name, names, 'add it with "patchhub base add"'
+            )
         return BaseRecord.from_bytes(data, path)
 
     def versions(self, name: str) -> list[int]:
@@ -161,7 +90,7 @@ class Store:
 
         Raises:
             InvalidInputError: E101, not a reference.
-            NotFoundError: E102, no such patch; E103, no such version; E104, an id that begins several.
+            NotFoundError: E102, no such patch; E103, no such version; E104, ambiguous.
         """
         ref = Ref.parse(text)
         if ref.name is None:
@@ -226,7 +155,7 @@ class Store:
         }
         data = dict(self.contents(wanted))
         records = [path for path in data if path.endswith(f"/{paths.RECORD}")]
-        found = [_summary(path, data) for path in records]
+        found = [summary(path, data) for path in records]
         return sorted(found, key=lambda patch: (patch.name, patch.version))
 
     def statements(self, subject: str) -> list[Statement]:
@@ -241,14 +170,12 @@ class Store:
         places = map(paths.place, (f"policy/{name}" for name in self.directory("policy")))
         return sorted(int(place.parts[0]) for place in places if place is not None)
 
-    def policy(self, number: int | None = None) -> tuple[int, bytes] | None:
-        """One policy, by default the one in force (the highest); None if there is none."""
+    def policy(self, number: int | None = None) -> bytes | None:
+        """A policy file, by default the one in force (the highest); None if there is none."""
         known = self.policies()
         if number is None and not known:
             return None
-        chosen = known[-1] if number is None else number
-        data = self.file(paths.policy_file(chosen))
-        return None if data is None else (chosen, data)
+        return self.file(paths.policy_file(known[-1] if number is None else number))
 
     def _required(self, path: str) -> bytes:
         data = self.file(path)
@@ -269,58 +196,16 @@ class Store:
             raise NotFoundError("E102", f"no patch {ref}")
         if len(ids) > 1:
             listed = ", ".join(f"ph:{one[:12]}" for one in ids[:5])
-            raise NotFoundError("E104", f'"{ref}" is ambiguous', found=listed, hint="give more digits")
-        return found[0].name, found[0].version
-
-
-def check_files(manifest: Manifest, files: Mapping[str, bytes], where: str) -> None:
-    """Hold a patch directory's files against its manifest.
-
-    Raises:
-        IntegrityError: E117, a foreign or missing file; E202, a wrong digest.
-    """
-    listed = set(manifest.files)
-    present = set(files) - {paths.MANIFEST}
-    for name in sorted(listed ^ present):
-        what = "is missing" if name in listed else "is not listed in patch.json"
-        raise IntegrityError("E117", f"{where}/{name} {what}")
-    for name in sorted(listed):
-        found = sha256(files[name])
-        if found != manifest.files[name].sha256:
-            raise IntegrityError(
-                "E202",
-                f"{where}/{name} does not match its manifest",
-                expected=manifest.files[name].sha256,
-                found=found,
+            raise NotFoundError(
+                "E104", f'"{ref}" is ambiguous', found=listed, hint="give more digits"
             )
+        return found[0].name, found[0].version
 
 
 def _tree_line(line: str) -> tuple[str, TreeEntry]:
     facts, _, path = line.partition("\t")
     mode, _, oid = facts.split(" ")
     return path, TreeEntry(mode.lstrip("0"), oid)
-
-
-def _summary(path: str, data: Mapping[str, bytes]) -> PatchSummary:
-    try:
-        record = json.loads(data[path])
-        manifest = json.loads(data[path.removesuffix(paths.RECORD) + paths.MANIFEST])
-        return PatchSummary(
-            name=str(record["name"]),
-            version=int(record["version"]),
-            id=str(record["patch"]),
-            base=str(record["base"]),
-            kind=str(manifest["kind"]),
-            method=str(manifest["method"]["name"]),
-            sites=tuple(str(site["tensor"]) for site in manifest["sites"]),
-            created=str(record["created"]),
-            sensitivity=str(record["sensitivity"]),
-            message=str(record["message"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            "E204", f"{path} or its manifest is damaged", hint="patchhub verify says more"
-        ) from error
 
 
 def _missing(
@@ -334,4 +219,8 @@ def _missing(
 
 def _span(numbers: Sequence[int]) -> str:
     dense = numbers[-1] - numbers[0] + 1 == len(numbers)
-    return f"{numbers[0]}-{numbers[-1]}" if dense and len(numbers) > 1 else ", ".join(map(str, numbers))
+    return (
+        f"{numbers[0]}-{numbers[-1]}"
+        if dense and len(numbers) > 1
+        else ", ".join(map(str, numbers))
+    )

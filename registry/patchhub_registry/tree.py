@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Union
 
 from patchhub.errors import ConflictError, PatchHubError
-from patchhub_registry.git import Git
+from patchhub_registry.git import Git, pipes
 from patchhub_registry.objects import Objects, TreeEntry
 
-Branch = dict[str, Union[str, "Branch"]]
-"""Changed files as nested directories; a leaf is a blob id."""
+
+@dataclass(slots=True)
+class _Branch:
+    """Changed files of one directory: blob ids of files, and directories below."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    below: dict[str, _Branch] = field(default_factory=dict)
 
 
 def write_blobs(git: Git, files: Sequence[Path]) -> list[str]:
@@ -43,54 +48,49 @@ def write_trees(git: Git, objects: Objects, commit: str, blobs: Mapping[str, str
     Raises:
         ConflictError: E305, a path exists already with another content: files are written once.
     """
-    root: Branch = {}
+    root = _Branch()
     for path, blob in blobs.items():
         *parents, name = path.split("/")
         branch = root
         for parent in parents:
-            inner = branch.setdefault(parent, {})
-            assert isinstance(inner, dict)
-            branch = inner
-        branch[name] = blob
+            branch = branch.below.setdefault(parent, _Branch())
+        branch.files[name] = blob
     with git.start("mktree", "-z", "--missing", "--batch") as process:
         try:
             return _write(process, objects, f"{commit}^{{tree}}" if commit else "", root, "")
         except BrokenPipeError as error:
-            assert process.stderr is not None
-            complaint = process.stderr.read()
+            complaint = pipes(process)[2].read()
             raise git.failure("mktree", process.wait(), complaint) from error
 
 
 def _write(
-    process: subprocess.Popen[bytes], objects: Objects, old: str, branch: Branch, where: str
+    process: subprocess.Popen[bytes], objects: Objects, old: str, branch: _Branch, where: str
 ) -> str:
     entries = objects.tree(old) if old else {}
-    for name, item in branch.items():
-        path = f"{where}{name}"
+    for name, blob in branch.files.items():
+        if name in entries and entries[name].id != blob:
+            raise _taken(f"{where}{name}")
+        entries[name] = TreeEntry("100644", blob)
+    for name, inner in branch.below.items():
         there = entries.get(name)
-        if isinstance(item, str):
-            if there is not None and there.id != item:
-                raise _taken(path)
-            entries[name] = TreeEntry("100644", item)
-        elif there is not None and not there.is_tree:
-            raise _taken(path)
-        else:
-            inner = there.id if there is not None else ""
-            entries[name] = TreeEntry("40000", _write(process, objects, inner, item, f"{path}/"))
+        if there is not None and not there.is_tree:
+            raise _taken(f"{where}{name}")
+        start = "" if there is None else there.id
+        tree = _write(process, objects, start, inner, f"{where}{name}/")
+        entries[name] = TreeEntry("40000", tree)
     return _store(process, entries)
 
 
 def _store(process: subprocess.Popen[bytes], entries: Mapping[str, TreeEntry]) -> str:
-    assert process.stdin is not None
-    assert process.stdout is not None
+    orders, answers, _ = pipes(process)
     lines = [
         b"%s %s %s\t%s\0"
         % (entry.mode.zfill(6).encode(), _type(entry), entry.id.encode(), os.fsencode(name))
         for name, entry in entries.items()
     ]
-    process.stdin.write(b"".join(lines) + b"\0")
-    process.stdin.flush()
-    answer = process.stdout.readline()
+    orders.write(b"".join(lines) + b"\0")
+    orders.flush()
+    answer = answers.readline()
     if not answer.endswith(b"\n"):
         raise BrokenPipeError
     return answer.decode().strip()

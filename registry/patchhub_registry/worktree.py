@@ -1,7 +1,7 @@
 """After a commit: bring work tree and index along, so that ``git status`` is clean.
 
-Only paths the commit added are touched, and a file that is already there is never overwritten: it is
-the user's.
+Only paths the commit added are touched, and a file that is already there is never overwritten: it
+is the user's.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class Added:
     file: Path
 
 
-def refresh(
-    git: Git, git_dir: Path, lock: int, added: Sequence[Added], patience: float
-) -> None:
+def refresh(git: Git, git_dir: Path, lock: int, added: Sequence[Added], patience: float) -> None:
     """Put new files into the work tree and the index.
 
     Args:

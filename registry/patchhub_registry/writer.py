@@ -76,7 +76,7 @@ class Writer:
 
         Raises:
             BusyError: E501, the lock or the branch is held by another process.
-            ConflictError: E305, the branch moved (always without ``rebase``, else after five tries).
+            ConflictError: E305, the branch moved (with ``rebase``: five times in a row).
         """
         with locked(self._private / "lock", self.timeout) as lock:
             places = self._places()
@@ -249,8 +249,8 @@ class Writer:
     def _clear_ref_locks(self, intent: Intent, places: _Places) -> None:
         """Remove ref locks of the dead git child that the journal names.
 
-        Its lock is either still empty or holds the commit it was to set; a lock of anybody else holds
-        another commit, or does not stay empty.
+        Its lock is either still empty or holds the commit it was to set; a lock of anybody else
+        holds another commit, or does not stay empty.
         """
         for file in _ref_locks(intent, places):
             if _content(file) == b"":
