@@ -30,25 +30,30 @@ _CHUNK = 512  # positions compared at a time in float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextScores:
-    """What a model makes of some texts.
+class TextScore:
+    """What a model makes of a text.
 
     Attributes:
-        losses: Per text the summed negative log-likelihood of its tokens in nats; the first token
-            has no prediction and does not count.
-        tokens: Per text the number of predicted tokens.
-        log_probs: Per text the log-probabilities (kept positions, v) in float32, on the CPU.
+        loss: Summed negative log-likelihood of its tokens in nats; the first token has no
+            prediction and does not count.
+        tokens: Number of predicted tokens.
+        log_probs: Log-probabilities (kept positions, v) in float32, on the CPU.
     """
 
-    losses: tuple[float, ...]
-    tokens: tuple[int, ...]
-    log_probs: tuple[Tensor, ...]
+    loss: float
+    tokens: int
+    log_probs: Tensor
 
-    @property
-    def perplexity(self) -> float:
-        """Exponential of the mean loss per token; 1.0 without tokens."""
-        total = sum(self.tokens)
-        return math.exp(math.fsum(self.losses) / total) if total else 1.0
+
+def perplexity(scores: Sequence[TextScore]) -> float:
+    """Exponential of the mean loss per token; 1.0 without tokens."""
+    total = sum(score.tokens for score in scores)
+    return exponential(math.fsum(score.loss for score in scores) / total) if total else 1.0
+
+
+def exponential(x: float) -> float:
+    """The exponential function, infinite where a float cannot hold it."""
+    return math.inf if x > 709.0 else math.exp(x)
 
 
 def score_texts(
@@ -59,7 +64,7 @@ def score_texts(
     batch_size: int = 16,
     memory: int = MEMORY,
     progress: Callable[[int, int], None] | None = None,
-) -> TextScores:
+) -> list[TextScore]:
     """Losses and next-token distributions of texts, each cut at the model's context length.
 
     Args:
@@ -78,8 +83,7 @@ def score_texts(
     limit = context_length(model)
     rows = [row.ids[:limit] for row in tokenise(tokenizer, texts)]
     quota = max(1, memory // (4 * model.config.vocab_size * max(1, len(rows))))
-    losses, kept = [0.0] * len(rows), [torch.empty(0, 0)] * len(rows)
-    done = 0
+    found: dict[int, TextScore] = {}
     with evaluating(model):
         for batch in by_length([len(row) for row in rows], batch_size):
             ids, mask = left_pad([rows[i] for i in batch], model.device)
@@ -92,39 +96,42 @@ def score_texts(
                 use_cache=False,
             )
             for place, i in enumerate(batch):
-                losses[i], kept[i] = _one_text(output.logits[place], ids[place], rows[i], quota)
-            done += len(batch)
+                found[i] = _one_text(output.logits[place], ids[place], rows[i], quota)
             if progress is not None:
-                progress(done, len(rows))
-    return TextScores(tuple(losses), tuple(len(row) - 1 for row in rows), tuple(kept))
+                progress(len(found), len(rows))
+    return [found[i] for i in range(len(rows))]
 
 
-def kl_per_text(before: TextScores, after: TextScores) -> list[float]:
-    """Mean KL(before ‖ after) in nats over each text's kept positions.
+def kl_per_text(before: Sequence[TextScore], after: Sequence[TextScore]) -> list[float]:
+    """Mean KL(before ‖ after) in nats over each text's kept positions; 0.0 for a text without any.
 
-    Texts without any are left out. Both must come from the same texts, tokenizer and settings.
+    Both must come from the same texts, tokenizer and settings. A model that answers NaN is NaN
+    away.
     """
-    result = []
-    for p, q in zip(before.log_probs, after.log_probs, strict=True):
-        if not len(p):
-            continue
-        total = 0.0
-        for start in range(0, len(p), _CHUNK):
-            old, new = p[start : start + _CHUNK].double(), q[start : start + _CHUNK].double()
-            total += float((old.exp() * (old - new)).sum())
-        # The sum is never negative but for rounding.
-        result.append(max(0.0, total / len(p)))
-    return result
+    return [_kl(p.log_probs, q.log_probs) for p, q in zip(before, after, strict=True)]
 
 
-def _one_text(logits: Tensor, ids: Tensor, row: Sequence[int], quota: int) -> tuple[float, Tensor]:
+def _kl(before: Tensor, after: Tensor) -> float:
+    if not len(before):
+        return 0.0
+    total = 0.0
+    for start in range(0, len(before), _CHUNK):
+        old, new = before[start : start + _CHUNK].double(), after[start : start + _CHUNK].double()
+        weight = old.exp()
+        # A token that was impossible adds nothing, even where it still is (0 · (-inf + inf)).
+        total += float(torch.where(weight == 0, 0.0, weight * (old - new)).sum())
+    mean = total / len(before)
+    return 0.0 if mean < 0 else mean  # below zero by rounding only; NaN stays
+
+
+def _one_text(logits: Tensor, ids: Tensor, row: Sequence[int], quota: int) -> TextScore:
     count = len(row) - 1
     if count < 1:
-        return 0.0, torch.empty(0, logits.shape[-1])
+        return TextScore(0.0, 0, torch.empty(0, logits.shape[-1]))
     log_probs = logits[-count - 1 : -1].float().log_softmax(-1)
     truth = log_probs.gather(1, ids[-count:, None])
     loss = -float(truth.double().sum())
     if count > quota:
         spaced = torch.linspace(0, count - 1, quota, dtype=torch.float64).round().long()
         log_probs = log_probs[spaced.to(log_probs.device)]
-    return loss, log_probs.cpu()
+    return TextScore(loss, count, log_probs.cpu())

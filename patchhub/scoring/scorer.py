@@ -11,7 +11,7 @@ from patchhub.errors import InvalidInputError
 from patchhub.scoring import answers
 from patchhub.scoring.batching import by_length, check_length, tokenise
 from patchhub.scoring.cache import AnswerCache, Reply
-from patchhub.scoring.divergence import TextScores, score_texts
+from patchhub.scoring.divergence import TextScore, score_texts
 from patchhub.scoring.generate import decode, end_tokens
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.questions import Answer, Question
@@ -93,7 +93,7 @@ class Scorer:
             for question, key in zip(questions, keys, strict=True)
         ]
 
-    def texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> TextScores:
+    def texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[TextScore]:
         """Losses and next-token distributions of texts (`divergence.score_texts`)."""
         return score_texts(
             self.model,

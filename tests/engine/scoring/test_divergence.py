@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchhub.scoring.divergence import kl_per_text, score_texts
+from patchhub.scoring.divergence import TextScore, kl_per_text, perplexity, score_texts
 from tests.pico import POSITIONS, VOCABULARY, pico_model, pico_tokenizer
 
 TEXTS = (
@@ -34,40 +34,57 @@ def test_against_float64(family: str) -> None:
     after = score_texts(pico_model(family, seed=2), tokenizer, TEXTS, batch_size=2)
     old = [_reference(family, 1, text) for text in TEXTS]
     new = [_reference(family, 2, text) for text in TEXTS]
-    assert before.tokens == tuple(n for _, n, _ in old)
-    assert before.losses == pytest.approx([loss for loss, _, _ in old], rel=1e-5, abs=1e-6)
+    assert [score.tokens for score in before] == [n for _, n, _ in old]
+    losses = [score.loss for score in before]
+    assert losses == pytest.approx([loss for loss, _, _ in old], rel=1e-5, abs=1e-6)
     expected = np.exp(sum(loss for loss, _, _ in old) / sum(n for _, n, _ in old))
-    assert before.perplexity == pytest.approx(expected, rel=1e-5)
+    assert perplexity(before) == pytest.approx(expected, rel=1e-5)
     kl = [
-        float((np.exp(p) * (p - q)).sum(1).mean())
+        float((np.exp(p) * (p - q)).sum(1).mean()) if n else 0.0
         for (_, n, p), (_, _, q) in zip(old, new, strict=True)
-        if n
     ]
     assert kl_per_text(before, after) == pytest.approx(kl, rel=1e-4)
-    assert min(kl) > 0.01
+    assert min(kl[:-1]) > 0.01
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
     scores = score_texts(pico_model("gpt2"), pico_tokenizer(), TEXTS)
-    assert kl_per_text(scores, scores) == [0.0, 0.0, 0.0]
+    assert kl_per_text(scores, scores) == [0.0] * 4
 
 
 def test_little_memory_keeps_evenly_spaced_positions() -> None:
     model, tokenizer = pico_model("gpt2"), pico_tokenizer()
     full = score_texts(model, tokenizer, TEXTS)
     few = score_texts(model, tokenizer, TEXTS, memory=4 * VOCABULARY * len(TEXTS) * 3)
-    assert [len(p) for p in few.log_probs] == [min(3, n) for n in full.tokens]
-    longest = max(range(len(TEXTS)), key=lambda i: full.tokens[i])
-    last = full.tokens[longest] - 1
-    kept = full.log_probs[longest][[0, round(last / 2), last]]
-    assert torch.equal(few.log_probs[longest], kept)
-    assert few.losses == full.losses
+    assert [len(s.log_probs) for s in few] == [min(3, s.tokens) for s in full]
+    longest = max(range(len(TEXTS)), key=lambda i: full[i].tokens)
+    last = full[longest].tokens - 1
+    kept = full[longest].log_probs[[0, round(last / 2), last]]
+    assert torch.equal(few[longest].log_probs, kept)
+    assert [s.loss for s in few] == [s.loss for s in full]
+
+
+def test_a_broken_model_is_nan_away_and_not_zero() -> None:
+    model, broken, tokenizer = pico_model("gpt2"), pico_model("gpt2"), pico_tokenizer()
+    broken.get_parameter("transformer.ln_f.weight").fill_(float("nan"))
+    before, after = score_texts(model, tokenizer, TEXTS), score_texts(broken, tokenizer, TEXTS)
+    assert all(np.isnan(kl) for kl in kl_per_text(before, after)[:-1])
+    assert np.isnan(perplexity(after))
+
+
+def test_impossible_tokens() -> None:
+    never = torch.tensor([[0.0, -torch.inf]])
+    half = torch.log(torch.tensor([[0.5, 0.5]]))
+    old, new = TextScore(0.0, 1, never), TextScore(0.0, 1, half)
+    assert kl_per_text([old, old], [old, new]) == [0.0, pytest.approx(np.log(2))]
+    assert kl_per_text([new], [old]) == [np.inf]
 
 
 def test_texts_are_cut_at_the_context() -> None:
-    scores = score_texts(pico_model("gpt2"), pico_tokenizer(), ["x y " * 100])
-    assert scores.tokens == (POSITIONS - 1,)
+    (score,) = score_texts(pico_model("gpt2"), pico_tokenizer(), ["x y " * 100])
+    assert score.tokens == POSITIONS - 1
 
 
 def test_no_texts() -> None:
-    assert score_texts(pico_model("gpt2"), pico_tokenizer(), []).perplexity == 1.0
+    assert score_texts(pico_model("gpt2"), pico_tokenizer(), []) == []
+    assert perplexity([]) == 1.0
