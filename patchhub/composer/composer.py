@@ -1,0 +1,211 @@
+"""A stack of patches folded into the weights of a model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from patchhub.canonical import sha256
+from patchhub.composer.exact_sum import compose
+from patchhub.composer.identity import composed_identity
+from patchhub.composer.pristine import CheckpointPristine, Pristine
+from patchhub.composer.realised import Realised, realised_delta
+from patchhub.composer.stack import check_stack, ids_at, sites_of, terms_at
+from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
+from patchhub.fingerprint import Fingerprint, check_headers
+from patchhub.kinds import kind_of
+from patchhub.kinds.storage import to_bytes
+from patchhub.loading import LoadedBase
+from patchhub.manifest import Site
+from patchhub.patch import Patch
+from patchhub.sites import parameter_for
+from patchhub.tensorfile import open_checkpoint
+
+
+class Composer:
+    """Applies, reverts and reorders patches on a loaded model.
+
+    The weights are at all times a function of (base, stack): every touched tensor is rebuilt from
+    the base's own bytes, never by taking something away. Parameters are written in place. Whatever
+    can fail happens before the first of them is written; if writing itself fails, what was there is
+    put back.
+
+    Args:
+        model: The base, loaded and not yet changed. Its runtime dtype may differ from the stored
+            one: composed tensors are rounded to the stored dtype first and cast then.
+        fingerprint: Of the base.
+        pristine: Hands out the base's own tensors.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, fingerprint: Fingerprint, pristine: Pristine
+    ) -> None:
+        self._model = model
+        self._base = fingerprint
+        self._weights = fingerprint.weights
+        self._pristine = pristine
+        self._stack: tuple[Patch, ...] = ()
+        self._digests: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    @classmethod
+    def over(cls, base: LoadedBase) -> Composer:
+        """A composer that reads pristine tensors from the directory the base was loaded from.
+
+        Raises:
+            IntegrityError: E201, the directory holds another model by now.
+        """
+        files = open_checkpoint(base.directory)
+        check_headers(files, base.fingerprint)
+        return cls(base.model, base.fingerprint, CheckpointPristine(files))
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model, with the stack folded in."""
+        return self._model
+
+    @property
+    def stack(self) -> tuple[Patch, ...]:
+        """The patches the model carries, bottom first."""
+        return self._stack
+
+    @property
+    def identity(self) -> str:
+        """Identity of the composed model; see `patchhub.composer.identity`."""
+        return composed_identity(self._weights, [patch.id for patch in self._stack])
+
+    def apply(self, *patches: Patch) -> None:
+        """Put patches on top of the stack.
+
+        Raises:
+            ConflictError: E306, a patch is there already.
+            IntegrityError: E201, a patch was made for another base, or the base's files changed.
+            InvalidInputError: E112, a tensor cannot be patched.
+            NotFoundError: E144, the model has no such parameter.
+        """
+        self.set_stack([*self._stack, *patches])
+
+    def revert(self, *ids: str) -> None:
+        """Take patches out of the stack, wherever they are in it.
+
+        Args:
+            ids: Patch ids, whole or in short form.
+
+        Raises:
+            ConflictError: E307, a patch is not in the stack.
+        """
+        for wanted in ids:
+            if not any(wanted in (patch.id, patch.short) for patch in self._stack):
+                raise ConflictError(
+                    "E307",
+                    f"{wanted} is not in the stack",
+                    expected=", ".join(patch.short for patch in self._stack) or "an empty stack",
+                )
+        self.set_stack([p for p in self._stack if p.id not in ids and p.short not in ids])
+
+    def set_stack(self, patches: Sequence[Patch]) -> None:
+        """Make the stack be exactly ``patches``, bottom first; raises as `apply` does."""
+        wanted = tuple(patches)
+        check_stack(wanted, self._base)
+        sites = {**sites_of(self._stack), **sites_of(wanted)}
+        parameters = self._parameters(sites)
+        changes = [
+            (parameters[name], self._compose(site, wanted))
+            for name, site in sites.items()
+            if ids_at(name, self._stack) != ids_at(name, wanted)
+        ]
+        self._write(changes, wanted)
+
+    @contextmanager
+    def applied(self, *patches: Patch) -> Iterator[PreTrainedModel]:
+        """The model with patches on top while the body runs; then the stack is as it was before."""
+        before = self._stack
+        self.apply(*patches)
+        try:
+            yield self._model
+        finally:
+            self.set_stack(before)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the composed bytes of every touched tensor, in stored dtype and layout."""
+        return {name: self._digest(site) for name, site in sites_of(self._stack).items()}
+
+    def realised(self, patch: Patch) -> dict[str, Realised]:
+        """How much of a patch survives rounding to the stored dtype, by tensor.
+
+        The patch is measured on top of the rest of the stack, whether it is in the stack or not.
+
+        Raises:
+            IntegrityError: E201, the patch was made for another base.
+        """
+        below = [other for other in self._stack if other.id != patch.id]
+        check_stack([*below, patch], self._base)
+        kind = kind_of(patch.kind)
+        return {
+            name: realised_delta(
+                self._compose(site, below),
+                self._compose(site, [*below, patch]),
+                site,
+                (kind, patch.payload[name]),
+            )
+            for name, site in sites_of([patch]).items()
+        }
+
+    def _compose(self, site: Site, patches: Sequence[Patch]) -> Tensor:
+        base = self._pristine.tensor(site)
+        found = sha256(to_bytes(base))
+        if found != site.pre:
+            raise IntegrityError(
+                "E201",
+                f"the base's tensor {site.tensor} is not what the patches were made for",
+                expected=f"sha256 {site.pre}",
+                found=f"sha256 {found}",
+                hint="were the base's files changed? fetch them again",
+                tensor=site.tensor,
+            )
+        return compose(base, site, terms_at(site.tensor, patches))
+
+    def _digest(self, site: Site) -> str:
+        key = (site.tensor, ids_at(site.tensor, self._stack))
+        if key not in self._digests:
+            self._digests[key] = sha256(to_bytes(self._compose(site, self._stack)))
+        return self._digests[key]
+
+    def _parameters(self, sites: dict[str, Site]) -> dict[str, nn.Parameter]:
+        """The parameter of each site; one that several stored tensors share cannot be written."""
+        stored: dict[int, set[str]] = {}
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            if name in self._base.tensors:
+                stored.setdefault(id(parameter), set()).add(name)
+        parameters: dict[str, nn.Parameter] = {}
+        for name, site in sites.items():
+            parameter = parameter_for(self._model, site)
+            names = stored.setdefault(id(parameter), set())
+            names.add(name)
+            if len(names) > 1 or parameter.is_meta:
+                raise InvalidInputError(
+                    "E112",
+                    f"{name} cannot be written in this model",
+                    expected="a parameter in memory that holds one stored tensor",
+                    found="on the meta device" if parameter.is_meta else f"tied: {sorted(names)}",
+                )
+            parameters[name] = parameter
+        return parameters
+
+    def _write(self, changes: list[tuple[nn.Parameter, Tensor]], stack: tuple[Patch, ...]) -> None:
+        kept: list[tuple[nn.Parameter, Tensor]] = []
+        before = self._stack
+        with torch.no_grad():
+            try:
+                for parameter, value in changes:
+                    kept.append((parameter, parameter.detach().clone()))
+                    parameter.copy_(value)
+                self._stack = stack
+            except BaseException:
+                for parameter, value in kept:
+                    parameter.copy_(value)
+                self._stack = before
+                raise
