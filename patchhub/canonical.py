@@ -1,7 +1,7 @@
 """Canonical JSON: one byte sequence per value, the same from Python, RFC 8785 and ``jq -cjS``.
 
-The agreement holds because the values are restricted: printable ASCII keys, integers below 2**53, no
-floats (write them with `decimal`), no NaN, no null unless a schema asks for it.
+The agreement holds because the values are restricted: printable ASCII keys, integers below 2**53,
+no floats (write them with `decimal`), no NaN, no null unless a schema asks for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from patchhub.errors import IntegrityError, InvalidInputError
 
-Json: TypeAlias = "str | int | bool | None | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json] | None"
 
 _INT_LIMIT = 2**53
 
@@ -27,7 +27,8 @@ def dumps(value: Json) -> bytes:
     """Canonical bytes of ``value``.
 
     Raises:
-        InvalidInputError: E113, a value has no canonical form (a float, a large integer, a non-ASCII key).
+        InvalidInputError: E113, a value has no canonical form (a float, a large integer, a key that
+            is not ASCII).
     """
     _check(value, "$")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -66,7 +67,7 @@ def digest(value: Json) -> str:
     return sha256(dumps(value))
 
 
-def sha256(data: bytes | memoryview) -> str:
+def sha256(data: bytes | bytearray | memoryview) -> str:
     """SHA-256 (hex) of bytes."""
     return hashlib.sha256(data).hexdigest()
 
@@ -88,7 +89,9 @@ def _check(value: object, where: str) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not (isinstance(key, str) and key.isascii() and key.isprintable()):
-                raise InvalidInputError("E113", f"{where}: keys are printable ASCII", found=repr(key))
+                raise InvalidInputError(
+                    "E113", f"{where}: keys are printable ASCII", found=repr(key)
+                )
             _check(item, f"{where}.{key}")
         return
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):

@@ -116,6 +116,7 @@ CODES: dict[str, str] = {
     "E115": "tensor holds NaN or infinity",
     "E116": "JSON is not canonical",
     "E117": "patch directory lacks a file or holds a foreign one",
+    "E118": "patch file is not the one its manifest describes",
     # E13x requests
     "E130": "request file cannot be parsed",
     "E131": "request field is wrong",
