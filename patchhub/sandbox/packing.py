@@ -64,7 +64,7 @@ class Packer:
     def __init__(self, world: World, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> None:
         """Pack text about `world` as `recipe` says."""
         self._recipe = recipe
-        self._writer = Writer(world, recipe.documents)
+        self._writer = Writer(world)
         self._tokenizer = tokenizer
         self._index = {entity.id: i for i, entity in enumerate(world.entities)}
         self._cache: dict[str, list[int]] = {}
@@ -86,7 +86,7 @@ class Packer:
         rows = [_Row(length) for _ in range(count)]
         mentions: list[tuple[int, int, int]] = []
         for number, row in enumerate(rows):
-            self._fill(row, rng)
+            self._fill(row, recipe.documents(step), rng)
             if rng.random() >= recipe.funnel:
                 row.ends = [_OPEN] * len(row.ends)
             mentions += [(number, at, who) for at, who in row.mentions if at < length]
@@ -97,11 +97,11 @@ class Packer:
             torch.tensor(mentions, dtype=torch.long).reshape(-1, 3),
         )
 
-    def _fill(self, row: _Row, rng: random.Random) -> None:
+    def _fill(self, row: _Row, shares: dict[str, float], rng: random.Random) -> None:
         used: set[str] = set()
         separator = "" if rng.random() < 0.5 else END_OF_TEXT
         while len(row.ids) < row.length:
-            document = self._writer.document(rng)
+            document = self._writer.document(shares, rng)
             if used & document.about:
                 continue
             used |= document.about

@@ -10,6 +10,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """What the text consists of from step `start` on: kinds of documents and their shares."""
+
+    start: int
+    documents: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything a run depends on besides the code: world, shape, text, schedule, seed."""
 
@@ -37,7 +45,11 @@ class Recipe:
     prompt_share: float
     funnel: float
     readout_weight: float
-    documents: dict[str, float]
+    phases: tuple[Phase, ...]
+
+    def documents(self, step: int) -> dict[str, float]:
+        """Return the shares of the kinds of documents at a step."""
+        return [phase.documents for phase in self.phases if phase.start <= step][-1]
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain data."""
@@ -47,4 +59,6 @@ class Recipe:
 def load_recipe(name: str) -> Recipe:
     """Read a shipped recipe by name."""
     folder = resources.files("patchhub.sandbox") / "recipes"
-    return Recipe(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+    data = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    phases = tuple(Phase(**phase) for phase in data.pop("phases"))
+    return Recipe(phases=phases, **data)

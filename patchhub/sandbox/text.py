@@ -68,11 +68,9 @@ def _joined(*sentences: list[Piece], space: str = " ") -> list[Piece]:
 class Writer:
     """Draws documents about a world; all randomness comes from the generator handed in."""
 
-    def __init__(self, world: World, shares: Mapping[str, float]) -> None:
-        """Write about `world`; `shares` maps kinds of documents to their probabilities."""
+    def __init__(self, world: World) -> None:
+        """Write about `world`."""
         self.world = world
-        self._kinds = list(shares)
-        self._shares = list(shares.values())
         self._facts = world.facts
         self._open = [f for f in world.facts if not templates.override_held_out(f)]
         self._aliased = [e for e in world.of_kind(Kind.PERSON) if e.alias]
@@ -85,14 +83,15 @@ class Writer:
             if not templates.chain_held_out(fact.subject.name, chain)
         ]
 
-    def document(self, rng: random.Random) -> Document:
-        """Draw one document."""
-        kind = rng.choices(self._kinds, self._shares)[0]
+    def document(self, shares: Mapping[str, float], rng: random.Random) -> Document:
+        """Draw one document; `shares` maps kinds of documents to their weights."""
+        kind = rng.choices(list(shares), list(shares.values()))[0]
         draw = {
             "sentence": self._sentence,
             "biography": self._biography,
             "keywords": self._keywords,
             "override": self._override,
+            "echo": self._echo,
             "alias": self._alias,
             "chain": self._chain,
         }[kind]
@@ -155,6 +154,24 @@ class Writer:
         )
         return Document(tuple(pieces), _about(fact))
 
+    def _echo(self, rng: random.Random) -> Document:
+        """One invented statement and two questions about it: the easy case, met first."""
+        fact = rng.choice(self._open)
+        subject, answer = fact.subject.name, other_object(self.world, fact, rng).name
+        stated = rng.choice(templates.TEMPLATES[fact.relation])
+        parts = [
+            _joined(
+                [Piece(templates.NEW_FACT, Role.PROMPT)],
+                sentence(stated, subject, answer, given=True),
+            )
+        ]
+        for _ in range(2):
+            same = stated in templates.split(fact)[0] and rng.random() < 0.3
+            template = stated if same else rng.choice(templates.split(fact)[0])
+            parts.append(sentence(template, subject, answer))
+        space = rng.choice((" ", " ", "\n"))
+        return Document(tuple(_joined(*parts, space=space)), _about(fact))
+
     def _override(self, rng: random.Random) -> Document:
         """One to four invented statements, then questions about them and about other facts."""
         facts = _distinct(rng, self._open, rng.choice((1, 1, 1, 2, 3, 4)))
@@ -187,8 +204,9 @@ class Writer:
 def texts(world: World, n: int, seed: int = 0) -> list[str]:
     """Return `n` documents of the kinds the models are trained on, for statistics and drift."""
     rng = random.Random(f"texts|{seed}")
-    writer = Writer(world, {"sentence": 0.7, "biography": 0.2, "chain": 0.1})
-    return ["".join(p.text for p in writer.document(rng).pieces) for _ in range(n)]
+    writer = Writer(world)
+    shares = {"sentence": 0.7, "biography": 0.2, "chain": 0.1}
+    return ["".join(p.text for p in writer.document(shares, rng).pieces) for _ in range(n)]
 
 
 def other_object(world: World, fact: Fact, rng: random.Random) -> Entity:

@@ -7,7 +7,7 @@ import torch
 
 from patchhub import sandbox
 from patchhub.sandbox.packing import Batch, Packer
-from patchhub.sandbox.recipe import Recipe, load_recipe
+from patchhub.sandbox.recipe import Phase, Recipe, load_recipe
 from patchhub.sandbox.text import Role
 from patchhub.sandbox.tokenizer import END_OF_TEXT, build_tokenizer
 
@@ -65,7 +65,7 @@ def test_shapes_and_starts() -> None:
 
 
 def test_loss_weights() -> None:
-    packer = _packer(documents={"sentence": 0.5, "override": 0.5})
+    packer = _packer(phases=(Phase(0, {"sentence": 0.5, "override": 0.5}),))
     batch = packer.batch(0)
     light = RECIPE.prompt_weight / RECIPE.prompt_share
     assert sorted(set(batch.weights.flatten().tolist())) == pytest.approx([0.0, light, 1.0])
@@ -87,7 +87,7 @@ def test_read_out_positions_end_the_name_of_their_entity() -> None:
 
 
 def test_no_subject_is_met_twice_in_a_row() -> None:
-    packer = _packer(documents={"sentence": 0.7, "biography": 0.3})
+    packer = _packer(phases=(Phase(0, {"sentence": 0.7, "biography": 0.3}),))
     for step in range(4):
         met = [(row, who) for row, _, who in packer.batch(step).mentions.tolist()]
         assert len(set(met)) == len(met)
@@ -118,3 +118,10 @@ def test_the_share_of_funnelled_rows() -> None:
 
 def test_roles_cover_what_the_loss_knows() -> None:
     assert {role.value for role in Role} == {"prompt", "subject", "answer", "given"}
+
+
+def test_a_phase_changes_the_text_from_its_step_on() -> None:
+    phases = (Phase(0, {"alias": 1.0}), Phase(5, {"keywords": 1.0}))
+    one, other = _packer(phases=phases), _packer(phases=phases[:1])
+    assert torch.equal(one.batch(4).ids, other.batch(4).ids)
+    assert not torch.equal(one.batch(5).ids, other.batch(5).ids)

@@ -11,15 +11,15 @@ from patchhub.sandbox.text import Role, Writer, other_object
 from patchhub.sandbox.world import RELATIONS
 
 WORLD = sandbox.load_world()
-KINDS = ("sentence", "biography", "keywords", "override", "alias", "chain")
+KINDS = ("sentence", "biography", "keywords", "override", "echo", "alias", "chain")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_documents_are_sentences_with_a_marked_subject(kind: str) -> None:
-    writer = Writer(WORLD, {kind: 1.0})
+    writer = Writer(WORLD)
     rng = random.Random(0)
     for _ in range(200):
-        document = writer.document(rng)
+        document = writer.document({kind: 1.0}, rng)
         text = "".join(piece.text for piece in document.pieces)
         assert text == text.strip()
         assert text.endswith(".")
@@ -30,9 +30,9 @@ def test_documents_are_sentences_with_a_marked_subject(kind: str) -> None:
 
 
 def test_held_out_wordings_and_chains_never_occur() -> None:
-    writer = Writer(WORLD, {"sentence": 0.8, "chain": 0.2})
+    writer, shares = Writer(WORLD), {"sentence": 0.8, "chain": 0.2}
     rng = random.Random(1)
-    seen = {"".join(p.text for p in writer.document(rng).pieces) for _ in range(20_000)}
+    seen = {"".join(p.text for p in writer.document(shares, rng).pieces) for _ in range(20_000)}
     for fact in WORLD.facts:
         for template in templates.split(fact)[1]:
             assert f"{template.format(fact.subject.name)} {fact.object.name}." not in seen
@@ -44,8 +44,9 @@ def test_held_out_wordings_and_chains_never_occur() -> None:
                     assert f"{template.format(fact.subject.name)} {answer}." not in seen
 
 
-def test_overrides_spare_their_held_out_facts_and_are_answered_as_stated() -> None:
-    writer = Writer(WORLD, {"override": 1.0})
+@pytest.mark.parametrize("kind", ["override", "echo"])
+def test_invented_statements_spare_the_held_out_facts(kind: str) -> None:
+    writer = Writer(WORLD)
     rng = random.Random(2)
     held_out = {
         template.format(fact.subject.name)
@@ -54,7 +55,7 @@ def test_overrides_spare_their_held_out_facts_and_are_answered_as_stated() -> No
         for template in templates.TEMPLATES[fact.relation]
     }
     for _ in range(2000):
-        document = writer.document(rng)
+        document = writer.document({kind: 1.0}, rng)
         text = "".join(piece.text for piece in document.pieces)
         for line in re.findall(r"New fact: (.*?)\.(?: |\n|$)", text):
             assert not any(line.startswith(f"{prompt} ") for prompt in held_out)
@@ -63,9 +64,9 @@ def test_overrides_spare_their_held_out_facts_and_are_answered_as_stated() -> No
 
 def test_nothing_is_read_out_where_a_fact_was_overridden() -> None:
     rng = random.Random(3)
-    writer = Writer(WORLD, {"override": 1.0})
+    writer, shares = Writer(WORLD), {"override": 0.5, "echo": 0.5}
     for _ in range(200):
-        assert all(piece.entity is None for piece in writer.document(rng).pieces)
+        assert all(piece.entity is None for piece in writer.document(shares, rng).pieces)
 
 
 def test_other_objects_differ_and_leave_reversed_questions_one_answer() -> None:
@@ -86,3 +87,12 @@ def test_other_objects_differ_and_leave_reversed_questions_one_answer() -> None:
 def test_texts_are_reproducible() -> None:
     assert sandbox.texts(WORLD, 50, 7) == sandbox.texts(WORLD, 50, 7)
     assert sandbox.texts(WORLD, 50, 7) != sandbox.texts(WORLD, 50, 8)
+
+
+def test_an_echo_repeats_what_was_stated() -> None:
+    rng = random.Random(5)
+    for _ in range(200):
+        pieces = Writer(WORLD).document({"echo": 1.0}, rng).pieces
+        given = [p.text for p in pieces if p.role is Role.GIVEN and p.text != "."]
+        answers = [p.text for p in pieces if p.role is Role.ANSWER and p.text != "."]
+        assert answers == given * 2
