@@ -1,6 +1,6 @@
 """The public Python calls: a base with patches on it, a new edit, its verdict.
 
-They know nothing of a registry; `patchhub_registry.Registry` has the verbs that keep what they make.
+They know nothing of a registry: `patchhub_registry.Registry` has the verbs that keep the results.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class Verb(click.Command):
         """Run the command, print its reply, return the exit status."""
         session = ctx.ensure_object(Session)
         session.command = ctx.command_path.partition(" ")[2]
-        reply = super().invoke(ctx)
-        return emit(session, reply)
+        session.reply = reply = super().invoke(ctx)
+        return reply.exit if session.silent else emit(session, reply)
 
 
 def verb(name: str) -> Callable[[Callable[..., Reply]], Verb]:
@@ -106,8 +106,7 @@ class Program(click.Group):
     ) -> Any:
         """Run; every way to fail becomes a message and an exit status (design: section 7)."""
         argv = list(sys.argv[1:] if args is None else args)
-        session = Session(json="--json" in argv)
-        extra.setdefault("obj", session)
+        session: Session = extra.setdefault("obj", Session(json="--json" in argv))
 
         def run() -> object:
             return super(Program, self).main(
@@ -155,36 +154,50 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
 
 
 def _global_options(*, hidden: bool) -> list[click.Parameter]:
-    def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value in (None, False):
-            return
-        session = ctx.ensure_object(Session)
-        if parameter.name == "directory":
-            ctx.with_resource(contextlib.chdir(value))
-        else:
-            setattr(session, str(parameter.name), value)
+    """The options before the command's name; all but -C may also follow it (then hidden in help)."""
 
     def option(*names: str, **settings: Any) -> click.Option:
+        # a name of its own, so that no command's argument collides with it
+        own = f"global_{names[-1].strip('-')}"
         return click.Option(
-            list(names), callback=keep, expose_value=False, hidden=hidden, **settings
+            [own, *names], callback=_keep, expose_value=False, hidden=hidden, **settings
         )
 
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
-    return [
-        option("-C", "directory", type=folder, is_eager=True, help="Work as if started in DIR."),
+    start = option(
+        "-C", type=folder, is_eager=True, metavar="DIR", help="Work as if started there."
+    )
+    shared: list[click.Parameter] = [
         option(
             "--registry",
-            "registry_dir",
             type=folder,
+            metavar="DIR",
             envvar=None if hidden else "PATCHHUB_REGISTRY",
             help="The registry; else the one around the working directory.",
         ),
-        option("--json", "json", is_flag=True, help="One JSON envelope on stdout."),
-        option("-q", "--quiet", "quiet", is_flag=True, help="No notes and no progress."),
+        option("--json", is_flag=True, help="One JSON envelope on stdout."),
+        option("-q", "--quiet", is_flag=True, help="No notes and no progress."),
     ]
+    return shared if hidden else [start, *shared]
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value in (None, False):
+        return
+    session = ctx.ensure_object(Session)
+    match parameter.name:
+        case "global_C":
+            ctx.with_resource(contextlib.chdir(value))
+        case "global_registry":
+            session.registry_dir = value
+        case "global_json":
+            session.json = True
+        case "global_quiet":
+            session.quiet = True
 
 
 @click.command(
+    "patchhub",
     cls=Program,
     epilog="Start with: patchhub demo",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from patchhub_cli.output import Reply
     from patchhub_cli.progress import Progress
     from patchhub_registry.registry import Registry
 
@@ -32,14 +33,18 @@ class Session:
         registry_dir: ``--registry``, or None to search upward from the working directory.
         json: One envelope on stdout instead of text.
         quiet: No notes and no progress.
+        silent: Print no reply: another command runs this one.
         command: The command that runs, such as ``base add``; known once it is parsed.
+        reply: What the command handed back.
         warnings: Notes of weight; they go to stderr and into the envelope.
     """
 
     registry_dir: Path | None = None
     json: bool = False
     quiet: bool = False
+    silent: bool = False
     command: str = ""
+    reply: Reply | None = None
     warnings: list[str] = field(default_factory=list)
 
     def registry(self) -> Registry:
@@ -67,17 +72,16 @@ class Session:
         if not self.json:
             click.echo(text)
 
+    def quiet_libraries(self) -> None:
+        """Keep the libraries' own bars and notes off our streams; call before they are loaded."""
+        for name, value in _QUIET_LIBRARIES.items():
+            os.environ.setdefault(name, value)
+
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
         """Progress of a slow operation: bars on stderr, only on a terminal."""
         from patchhub_cli.progress import Progress
 
-        quiet_libraries()
+        self.quiet_libraries()
         with Progress(enabled=sys.stderr.isatty() and not (self.quiet or self.json)) as bars:
             yield bars
-
-
-def quiet_libraries() -> None:
-    """Keep the libraries' own bars and notes off our streams; call before the engine is loaded."""
-    for name, value in _QUIET_LIBRARIES.items():
-        os.environ.setdefault(name, value)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from patchhub_cli.main import verb
-from patchhub_cli.output import Reply, short, table
+from patchhub_cli.output import Reply, pairs, short, table
 from patchhub_cli.session import Session
+
+if TYPE_CHECKING:
+    from patchhub_registry.operations.base import BaseSummary
 
 _MODEL = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -29,20 +33,27 @@ def add(
 ) -> Reply:
     """Take the fingerprint of the model in DIRECTORY and keep it as NAME.
 
-    The model itself stays where it is. On another machine the same command says where it lies there:
-    any directory with the same digests will do.
+    The model itself stays where it is. On another machine the same command says where it lies
+    there: any directory with the same digests will do.
     """
+    from patchhub_registry.operations.base import add_base
+
     registry = session.registry()
     with session.progress() as progress:
-        base = registry.add_base(name, directory, texts=texts, probes=probes, progress=progress)
+        base = add_base(registry, name, directory, texts=texts, probes=probes, progress=progress)
     return _shown(base)
 
 
 @verb("list")
 def list_(session: Session) -> Reply:
     """All bases of the registry."""
-    bases = session.registry().list_bases()
-    rows = [(b.name, short(b.weights), b.tensors, b.directory) for b in bases]
+    from patchhub_registry.operations.base import list_bases
+
+    bases = list_bases(session.registry())
+    rows = [
+        (b.record.name, short(b.record.weights), len(b.record.fingerprint.tensors), b.directory)
+        for b in bases
+    ]
     text = table(("base", "weights", "tensors", "on this machine"), rows, right="  r")
     return Reply([b.to_json() for b in bases], text)
 
@@ -51,4 +62,25 @@ def list_(session: Session) -> Reply:
 @click.argument("name")
 def show(session: Session, name: str) -> Reply:
     """One base: its digests and where it lies on this machine."""
-    return _shown(session.registry().show_base(name))
+    from patchhub_registry.operations.base import show_base
+
+    return _shown(show_base(session.registry(), name))
+
+
+def _shown(base: BaseSummary) -> Reply:
+    fingerprint = base.record.fingerprint
+    items: list[tuple[str, object]] = [
+        ("base", base.record.name),
+        ("weights", base.record.weights),
+        ("config", fingerprint.config),
+        *((name, digest) for name, digest in sorted(fingerprint.tokenizer.items())),
+        ("tensors", len(fingerprint.tensors)),
+        *sorted(base.record.notes.items()),
+        ("on this machine", base.directory),
+    ]
+    return Reply(base.to_json(), pairs(items))
+
+
+command.add_command(add)
+command.add_command(list_)
+command.add_command(show)

@@ -45,8 +45,8 @@ def command(
 ) -> Reply:
     """Compute the edits of REQUESTS with METHOD, check them, commit them as one patch.
 
-    REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says no,
-    nothing is committed and the exit status is 3.
+    REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says
+    no, nothing is committed and the exit status is 3.
     """
     from patchhub.errors import GuardRefusedError
     from patchhub_cli.verdicts import verdict_data, verdict_text

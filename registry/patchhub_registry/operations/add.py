@@ -12,8 +12,8 @@ from patchhub_registry.operations import models, naming
 if TYPE_CHECKING:
     from patchhub.fingerprint import Fingerprint
     from patchhub.manifest import Manifest
+    from patchhub_registry.patches import PatchRecord
     from patchhub_registry.registry import Registry
-    from patchhub_registry.store import PatchRecord
 
 
 def add(

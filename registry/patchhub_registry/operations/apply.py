@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from patchhub.errors import InvalidInputError
 from patchhub_registry.operations import facts, guarding
-from patchhub_registry.operations.changing import Changed, change, preview
+from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.schema import Op
 from patchhub_registry.stack import Change
 
@@ -56,7 +56,7 @@ def apply(
     changes: list[Change] = []
     warnings: list[str] = []
     for ref in wanted:
-        below = [item.ref for item in preview(registry, state, changes).items]
+        below = [item.ref for item in registry.preview(state, changes).items]
         found = registry.find(ref)
         facts.check_contradictions(registry, stack, below, found.ref)
         evidence = guarding.evidence(registry, found, policy, override)

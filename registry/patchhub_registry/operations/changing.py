@@ -1,7 +1,7 @@
 """One change of a stack and, with it, of a model directory: both happen or neither.
 
-The order is fixed: everything is checked, the whole new generation is written (invisible), the entry is
-committed, the directory is switched. Whoever sees the new model finds it in the registry.
+The order is fixed: everything is checked, the whole new generation is written (invisible), the
+entry is committed, the directory is switched. Whoever sees the new model finds it in the registry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub_registry.operations import localfiles, models
-from patchhub_registry.stack import draft, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +65,7 @@ def change(
         ConflictError: E304, E305 the stack moved meanwhile; E306 to E308.
         IntegrityError: E201, E202, E206. BusyError: E501.
     """
-    planned = preview(registry, before, changes)
+    planned = registry.preview(before, changes)
     generation = None
     if model is None:
         _commit(registry, before, changes)
@@ -78,23 +77,9 @@ def change(
     return Changed(before, planned, where, generation, tuple(warnings))
 
 
-def preview(registry: Registry, before: StackState, changes: Sequence[Change]) -> StackState:
-    """The state after the changes; nothing is written.
-
-    Raises:
-        ConflictError: E306, E307. IntegrityError: E201.
-    """
-    store = registry.at()
-    state = before
-    for one in changes:
-        for entry in draft(store, state, one):
-            state = step(state, entry)
-    return state
-
-
 def _commit(registry: Registry, before: StackState, changes: Sequence[Change]) -> None:
     if changes:
-        registry.push_entries(before, changes)
+        registry.change(before, changes)
 
 
 def _materialise(

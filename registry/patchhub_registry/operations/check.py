@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.patches import PatchRecord
     from patchhub_registry.registry import Registry
-    from patchhub_registry.store import PatchRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def check(
         progress: Called with the phase, units done, units in all.
 
     Raises:
-        NotFoundError: E102 to E107, E109. InvalidInputError: E13x, E146. IntegrityError: E201, E202.
+        NotFoundError: E102 to E107, E109. InvalidInputError: E13x, E146.
+        IntegrityError: E201, E202.
     """
     from patchhub.request import load_requests
 

@@ -15,7 +15,7 @@ Key = tuple[str, str]
 
 
 def facts(registry: Registry, ref: str) -> dict[Key, str]:
-    """What a patch says: (subject, relation), or the prompt where one of them is missing, to target."""
+    """What a patch says: (subject, relation), or else the prompt, to target."""
     lines = registry.read_patch_files(ref)["requests.jsonl"].decode().splitlines()
     return dict(map(_fact, lines))
 

@@ -26,9 +26,8 @@ def patch_name(given: str | None, method: str, requests: Sequence[EditRequest]) 
     if not requests:
         return check_name(_slug(method) or "edit")
     first = requests[0]
-    words = (
-        f"{first.subject} {first.relation}" if first.subject and first.relation else first.prompt
-    )
+    named = first.subject and first.relation
+    words = f"{first.subject} {first.relation}" if named else first.prompt
     rest = f"-and-{len(requests) - 1}-more" if len(requests) > 1 else ""
     return check_name((_slug(words) or "edit") + rest)
 

@@ -1,0 +1,54 @@
+"""Say where everything stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from patchhub_cli.main import verb
+from patchhub_cli.output import Reply, pairs, short
+from patchhub_cli.session import Session
+
+
+@verb("status")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="Also say what this model directory holds."
+)
+def command(session: Session, model: Path | None) -> Reply:
+    """Say where everything stands: bases, stacks, and what a model directory holds.
+
+    A directory that was changed outside PatchHub is reported; the exit status stays 0.
+    """
+    from patchhub_registry.operations.status import status
+
+    found = status(session.registry(), model=model)
+    items: list[tuple[str, object]] = [("registry", f"{found.root}  {short(found.head)}")]
+    names = {base.record.weights: base.record.name for base in found.bases}
+    items += [("base", f"{b.record.name}  {b.directory or 'not here'}") for b in found.bases]
+    items.append(("patches", found.patches))
+    for state in found.stacks:
+        held = ", ".join(item.ref for item in state.items) or "no patches"
+        where = f"{state.name}@{state.seq} on {names.get(state.base, short(state.base))}"
+        items.append(("stack", f"{where}: {held}  (model {short(state.identity)})"))
+    data: dict[str, object] = {
+        "root": found.root,
+        "head": found.head,
+        "bases": [base.to_json() for base in found.bases],
+        "patches": found.patches,
+        "stacks": [
+            {
+                "name": state.name,
+                "seq": state.seq,
+                "base": state.base,
+                "identity": state.identity,
+                "patches": [item.to_json() for item in state.items],
+            }
+            for state in found.stacks
+        ],
+        "model": None,
+    }
+    if found.model is not None:
+        data["model"] = found.model.to_json()
+        items += found.model.lines()
+    return Reply(data, pairs(items))
