@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from patchhub.errors import IntegrityError, InvalidInputError
 Json: TypeAlias = "str | int | bool | Sequence[Json] | Mapping[str, Json] | None"
 
 _INT_LIMIT = 2**53
+_UNPORTABLE = re.compile("[\x7f\ud800-\udfff]")
 
 
 def decimal(value: float) -> str:
@@ -62,6 +64,11 @@ def loads(data: bytes, *, what: str) -> Json:
     return value
 
 
+def portable(text: str) -> bool:
+    """Whether all writers give the text the same bytes: jq escapes DEL, no UTF-8 has surrogates."""
+    return _UNPORTABLE.search(text) is None
+
+
 def digest(value: Json) -> str:
     """SHA-256 (hex) of the canonical bytes of ``value``."""
     return sha256(dumps(value))
@@ -80,7 +87,11 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _check(value: object, where: str) -> None:
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        if not portable(value):
+            raise InvalidInputError("E113", f"{where}: text holds DEL or a lone surrogate")
         return
     if isinstance(value, int):
         if abs(value) >= _INT_LIMIT:

@@ -8,10 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from patchhub.canonical import portable
 from patchhub.errors import InvalidInputError, PatchHubError
 
 Where = tuple[str | int, ...]
 T = TypeVar("T")
+
+# The default goes six levels deep, which is too far for lists of lists of lists.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 60, 60
+UNPORTABLE = "holds a character that not all JSON writers agree about (DEL, lone surrogate)"
 
 
 class Fail(Protocol):
@@ -98,10 +104,10 @@ class Fields:
         return found
 
     def text(self, name: str | int, *, strip: bool = False) -> str:
-        """A text that can be written as UTF-8; with ``strip``, without surrounding white space."""
+        """A text with a canonical form; with ``strip``, without surrounding white space."""
         found: str = self.value(name, str, "text")
-        if not encodable(found):
-            raise self.error(name, "must be Unicode text", found=describe(found))
+        if not portable(found):
+            raise self.error(name, UNPORTABLE, found=describe(found))
         return found.strip() if strip else found
 
     def filled(self, name: str | int, *, strip: bool = False) -> str:
@@ -199,16 +205,7 @@ def spell(where: Where) -> str:
 
 def describe(value: object) -> str:
     """Short words for a wrong value, whatever its size."""
-    return f"{type(value).__name__} {reprlib.repr(value)}"
-
-
-def encodable(text: str) -> bool:
-    """Whether the text is Unicode that UTF-8 can carry (no lone surrogates)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return f"{type(value).__name__} {_SHORT.repr(value)}"[:160]
 
 
 def is_sha256(text: str) -> bool:

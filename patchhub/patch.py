@@ -17,11 +17,9 @@ from torch import Tensor
 
 from patchhub import canonical, manifest, patchdir
 from patchhub.errors import IntegrityError, InvalidInputError
-from patchhub.fields import Fields, InFile
 from patchhub.fingerprint import TensorEntry, table_digest
 from patchhub.kinds import Payload, kind_of, storage
 from patchhub.kinds.protocol import check_finite
-from patchhub.layouts import native
 from patchhub.manifest import FileEntry, Kind, Manifest, MethodRecord, Site
 from patchhub.request import EditRequest, dump_requests
 from patchhub.tensorfile import decode
@@ -226,5 +224,5 @@ def _parse_requests(files: Mapping[str, bytes]) -> tuple[EditRequest, ...]:
     for number, line in enumerate(files[REQUESTS].splitlines(keepends=True), 1):
         place = f"{REQUESTS}:{number}"
         value = canonical.loads(line.removesuffix(b"\n"), what=place)
-        requests.append(native.read_exact(Fields(value, InFile(place, "E131", InvalidInputError))))
+        requests.append(EditRequest.from_json(value, what=place))
     return tuple(requests)

@@ -134,17 +134,19 @@ def _loads(path: Path, text: str, first_line: int) -> object:
 def _line_of(text: str, where: Where) -> int:
     """Line of the value at ``where`` in JSON text that has been parsed before."""
     decoder = json.JSONDecoder()
-    place = _skip(text, 0)
+    label = place = _skip(text, 0)
     for step in where:
         found = _enter(text, place, step, decoder)
         if found is None:
             break
-        place = found
-    return text.count("\n", 0, place) + 1
+        label, place = found
+    return text.count("\n", 0, label) + 1
 
 
-def _enter(text: str, place: int, step: str | int, decoder: json.JSONDecoder) -> int | None:
-    """Place of the item ``step`` of the list or object that begins at ``place``."""
+def _enter(
+    text: str, place: int, step: str | int, decoder: json.JSONDecoder
+) -> tuple[int, int] | None:
+    """Places of the item ``step`` of the list or object at ``place``: of its name and of itself."""
     opener, place = text[place], _skip(text, place + 1)
     number = 0
     while opener in "[{" and text[place] not in "]}":
@@ -154,7 +156,7 @@ def _enter(text: str, place: int, step: str | int, decoder: json.JSONDecoder) ->
             key, place = decoder.raw_decode(text, place)
             place = _skip(text, _skip(text, place) + 1)
         if key == step:
-            return place if opener == "[" else start
+            return start, place
         _, place = decoder.raw_decode(text, place)
         place = _skip(text, place)
         if text[place] == ",":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from patchhub import canonical
 from patchhub.errors import InvalidInputError
-from patchhub.fields import describe, encodable
+from patchhub.fields import UNPORTABLE, Fields, InFile, describe
 
 
 class ProbeKind(StrEnum):
@@ -155,6 +155,17 @@ class EditRequest:
             value["probes"] = [probe.to_json() for probe in self.probes]
         return value
 
+    @classmethod
+    def from_json(cls, value: object, *, what: str = "request") -> EditRequest:
+        """The request that `to_json` wrote; braces are text here and nothing is filled in.
+
+        Raises:
+            InvalidInputError: E131.
+        """
+        from patchhub.layouts import native
+
+        return native.read_exact(Fields(value, InFile(what, "E131", InvalidInputError)))
+
 
 def load_requests(path: Path) -> tuple[EditRequest, ...]:
     """Requests from a JSON, JSONL or YAML file; layouts are recognised record by record.
@@ -197,8 +208,8 @@ def _joins(text: str, place: int) -> bool:
 def _check_text(field: str, text: str) -> None:
     if not isinstance(text, str):
         raise _wrong(field, "must be text", text)
-    if not encodable(text):
-        raise _wrong(field, "must be Unicode text", text)
+    if not canonical.portable(text):
+        raise _wrong(field, UNPORTABLE, text)
     if not text.strip():
         raise _wrong(field, "must not be blank", text)
 
