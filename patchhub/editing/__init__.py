@@ -1,0 +1,1 @@
+"""What editing methods share: tokens, templates, trace, targets, statistics, solver, the Editor."""

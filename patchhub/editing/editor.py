@@ -1,0 +1,205 @@
+"""What an editing method is, what it is given, and the one way to run it.
+
+An editor is a function from (model, requests) to a patch. It leaves the model, the random
+generators and the file system as they were, also when it raises; `run_editor` sees to that for
+every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from patchhub.editing.isolation import isolated
+from patchhub.editing.moments import Moments
+from patchhub.editing.settings import parse_settings, record_settings
+from patchhub.editing.templates import ContextTemplates
+from patchhub.errors import InvalidInputError
+from patchhub.loading import LoadedBase
+from patchhub.manifest import Kind, MethodRecord
+from patchhub.patch import Patch
+from patchhub.request import EditRequest
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, units done and units in all."""
+
+SUBJECT, TEMPLATES, MOMENTS = "subject", "templates", "moments"
+NEEDS = frozenset({SUBJECT, TEMPLATES, MOMENTS, "target_old"})
+"""What an editor may declare in `Editor.needs`."""
+
+
+@dataclass(frozen=True, eq=False)
+class EditContext:
+    """Everything an edit depends on besides the requests and the settings.
+
+    Attributes:
+        base: The model to edit, with the patches ``onto`` on it.
+        generator: The only source of randomness.
+        seed: What the generator was seeded with, for the record.
+        templates: Context templates, if the method needs them.
+        moments: Second moments of the keys, if the method needs them.
+        onto: Ids of the patches that the model carries while it is edited.
+        progress: Told how far the edit is.
+    """
+
+    base: LoadedBase
+    generator: torch.Generator
+    seed: int
+    templates: ContextTemplates | None = None
+    moments: Moments | None = None
+    onto: tuple[str, ...] = ()
+    progress: Progress | None = None
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """Tell `progress`, if there is one."""
+        if self.progress is not None:
+            self.progress(phase, done, total)
+
+
+class Editor(Protocol):
+    """One editing method; ``methods/<name>.py`` has one as ``EDITOR``.
+
+    Attributes:
+        name: The paper's name in lower case; also the file's.
+        version: Goes up whenever results change.
+        summary: One line for lists.
+        reference: Authors, year, arXiv number.
+        kind: Kind of the patches it makes.
+        needs: Of requests and context; see `NEEDS`.
+        hparams: Frozen dataclass of its settings; the defaults are the published values.
+    """
+
+    name: str
+    version: int
+    summary: str
+    reference: str
+    kind: Kind
+    needs: frozenset[str]
+    hparams: type[Any]
+
+    def moment_layers(self, base: LoadedBase, hparams: Any) -> tuple[int, ...]:
+        """Blocks whose key statistics the edit will ask for; empty when none."""
+        ...
+
+    def edit(self, context: EditContext, requests: Sequence[EditRequest], hparams: Any) -> Patch:
+        """Compute the patch; the model is read only."""
+        ...
+
+
+def run_editor(
+    editor: Editor,
+    context: EditContext,
+    requests: Sequence[EditRequest],
+    hparams: object | Mapping[str, object] | None = None,
+) -> Patch:
+    """Run a method under the editor contract.
+
+    Args:
+        editor: From `catalog.load_editor`.
+        context: From `prepare.prepare_context`.
+        requests: At least one.
+        hparams: Settings, or values by name; ``None`` for the published ones.
+
+    Raises:
+        InvalidInputError: E132 to E134, a request lacks what the method needs; E142, a setting or
+            the model's dtype is wrong; E145, statistics are missing.
+        IntegrityError: E149, the method left the model changed.
+    """
+    settings = settings_of(editor, hparams)
+    check_requests(editor, requests)
+    _check_context(editor, context, settings)
+    with isolated(context.base.model):
+        return editor.edit(context, tuple(requests), settings)
+
+
+def settings_of(editor: Editor, hparams: object | Mapping[str, object] | None) -> Any:
+    """The editor's settings from an instance, from values by name, or its defaults (E142)."""
+    if isinstance(hparams, editor.hparams):
+        return hparams
+    if hparams is None:
+        return editor.hparams()
+    if isinstance(hparams, Mapping):
+        return parse_settings(editor.hparams, hparams)
+    raise InvalidInputError(
+        "E142",
+        "these settings belong to another method",
+        expected=editor.hparams.__qualname__,
+        found=type(hparams).__qualname__,
+    )
+
+
+def check_requests(editor: Editor, requests: Sequence[EditRequest]) -> None:
+    """Refuse requests that lack what the editor needs (E132 to E134)."""
+    if not requests:
+        raise InvalidInputError("E134", "there is nothing to edit", expected="at least one request")
+    for number, request in enumerate(requests, 1):
+        for field in (SUBJECT, "target_old"):
+            if field in editor.needs and getattr(request, field) is None:
+                raise InvalidInputError(
+                    "E134",
+                    f"{editor.name} needs the field {field}",
+                    found=f"request {request.id or number} without it",
+                    hint=f"add {field} to the request, or take a method that does without",
+                    field=field,
+                )
+        if SUBJECT in editor.needs:
+            request.subject_span()
+
+
+def method_record(
+    editor: Editor,
+    context: EditContext,
+    requests: Sequence[EditRequest],
+    hparams: object,
+    *,
+    layers: Sequence[int] = (),
+) -> MethodRecord:
+    """What the manifest says about how a patch was made.
+
+    Args:
+        editor: The method.
+        context: What it was given.
+        requests: What it was asked.
+        hparams: The settings in effect, defaults resolved.
+        layers: Blocks whose statistics went into the result.
+    """
+    templates = context.templates if TEMPLATES in editor.needs else None
+    return MethodRecord(
+        name=editor.name,
+        version=editor.version,
+        hparams=record_settings(hparams),
+        seed=context.seed,
+        threads=torch.get_num_threads(),
+        requests=tuple(request.digest() for request in requests),
+        templates=templates.digest if templates is not None else None,
+        moments=context.moments.digest(layers) if context.moments is not None and layers else None,
+    )
+
+
+def _check_context(editor: Editor, context: EditContext, settings: Any) -> None:
+    dtype = context.base.model.dtype
+    if dtype not in (torch.float32, torch.float64):
+        raise InvalidInputError(
+            "E142",
+            "edits are not computed in half precision",
+            expected="a model loaded as float32 or float64",
+            found=dtype,
+            hint="load_base(..., dtype=torch.float32); the checkpoint may be stored in any dtype",
+        )
+    if TEMPLATES in editor.needs and context.templates is None:
+        raise InvalidInputError(
+            "E142", f"{editor.name} needs context templates", hint="use prepare_context"
+        )
+    wanted = editor.moment_layers(context.base, settings)
+    have = () if context.moments is None else context.moments.layers
+    if missing := sorted(set(wanted) - set(have)):
+        raise InvalidInputError(
+            "E145",
+            f"{editor.name} needs key statistics",
+            expected=f"second moments of block {', '.join(map(str, missing))}",
+            found=f"of blocks {', '.join(map(str, have))}" if have else "none",
+            hint="use prepare_context",
+        )

@@ -1,0 +1,139 @@
+"""The editor contract, enforced: a model and the random generators come out as they went in.
+
+Flags, hooks, swapped parameters and generator states are put back; bytes are compared. Methods of
+the house never write into the model's tensors (`trace.swapped`); a foreign method that does and
+does not clean up is named, not trusted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from patchhub import canonical
+from patchhub.errors import IntegrityError
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+_ROW = 4096
+
+
+@contextmanager
+def isolated(model: nn.Module) -> Iterator[None]:
+    """Run the body with a frozen model in evaluation mode and put everything back afterwards.
+
+    Raises:
+        IntegrityError: E149, the body changed the bytes of a parameter or buffer.
+    """
+    modules = _Modules.of(model)
+    generators = _Generators.now()
+    bytes_before = weights_digests(model)
+    model.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        generators.restore()
+        modules.restore()
+        changed = [n for n, d in weights_digests(model).items() if bytes_before.get(n) != d]
+        if changed:
+            raise IntegrityError(
+                "E149",
+                "the method changed the model and did not put it back",
+                expected="the same bytes after an edit as before",
+                found=", ".join(changed[:5]) + (", …" if len(changed) > 5 else ""),
+                hint="load the base again; methods must use trace.swapped",
+            )
+
+
+def weights_digests(model: nn.Module) -> dict[str, str]:
+    """A digest of the bytes of every parameter and buffer, at the speed of memory.
+
+    Sums over rows of 16 KiB are hashed: any change of a value shows, a permutation inside a row may
+    not.
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {name: _digest(tensor.detach()) for name, tensor in tensors}
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+    if flat.numel() % 4 == 0:
+        flat = flat.view(torch.int32)
+    whole = flat.numel() // _ROW * _ROW
+    sums = flat[:whole].view(-1, _ROW).sum(1, dtype=torch.int64)
+    data = torch.cat([sums, flat[whole:].to(torch.int64)]).cpu().numpy().tobytes()
+    return canonical.sha256(data)
+
+
+@dataclass(frozen=True)
+class _Modules:
+    """Flags, hooks, own attributes and parameter objects of every module."""
+
+    states: list[tuple[nn.Module, dict[str, Any]]]
+    parameters: list[tuple[nn.Parameter, bool, Tensor | None]]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> _Modules:
+        states = [(module, _state(module)) for module in model.modules()]
+        parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+        return cls(states, parameters)
+
+    def restore(self) -> None:
+        for module, state in self.states:
+            module.training = state["training"]
+            for name, entries in state["tables"].items():
+                table = module.__dict__[name]
+                table.clear()
+                table.update(entries)
+            if state["forward"] is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = state["forward"]
+        for parameter, wanted, gradient in self.parameters:
+            parameter.requires_grad_(wanted)
+            parameter.grad = gradient
+
+
+def _state(module: nn.Module) -> dict[str, Any]:
+    tables = (*_HOOKS, "_parameters", "_buffers")
+    return {
+        "training": module.training,
+        "tables": {name: dict(module.__dict__[name]) for name in tables},
+        "forward": module.__dict__.get("forward"),
+    }
+
+
+@dataclass(frozen=True)
+class _Generators:
+    """States of the process-wide random generators."""
+
+    python: Any
+    numpy: Any
+    torch: Tensor
+    cuda: list[Tensor]
+
+    @classmethod
+    def now(cls) -> _Generators:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
+
+    def restore(self) -> None:
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)

@@ -1,0 +1,219 @@
+"""Second moments of keys, C = E[k kᵀ] (uncentred): what a layer's MLP usually sees.
+
+All wanted blocks in one pass over a corpus, streamed: each batch's product in the model's dtype,
+the sum over batches in float64. Statistics are named by their content (weights, corpus, length
+cap), so a cache can never hand out those of another model.
+
+Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over text, every token
+    once).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from patchhub import canonical
+from patchhub.editing.solver import factorise
+from patchhub.editing.tokens import encode, filler_id, pad
+from patchhub.editing.trace import seen_inputs, stopped_after
+from patchhub.errors import InvalidInputError
+from patchhub.loading import LoadedBase
+from patchhub.sites import module_of
+
+LENGTH_CAP = 2048
+"""Tokens kept per text; the references' cap is the model's context, which can be 131,072."""
+_BATCH_TOKENS = 4096
+_WINDOW = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums of ``k kᵀ`` per block.
+
+    Attributes:
+        key: Content key, see `content_key`.
+        sums: Block → ``(f, f)`` float64 on the CPU.
+        count: Tokens summed.
+    """
+
+    key: str
+    sums: Mapping[int, Tensor]
+    count: int
+    _factors: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The blocks there are sums of."""
+        return tuple(sorted(self.sums))
+
+    def second(self, layer: int) -> Tensor:
+        """C of one block, ``(f, f)`` float64."""
+        return self.sums[layer] / self.count
+
+    def factor(self, layer: int) -> Tensor:
+        """Lower Cholesky factor of C; computed once.
+
+        Raises:
+            InvalidInputError: E145, C is singular (too little text).
+        """
+        if layer not in self._factors:
+            width = self.sums[layer].shape[0]
+            if self.count < width:
+                raise InvalidInputError(
+                    "E145",
+                    f"the corpus is too small for the keys of block {layer}",
+                    expected=f"at least {width} tokens, better ten times as many",
+                    found=self.count,
+                    hint="pass more text",
+                )
+            self._factors[layer] = factorise(self.second(layer))
+        return self._factors[layer]
+
+    def digest(self, layers: Sequence[int]) -> str:
+        """SHA-256 over the very values of some blocks, for the manifest."""
+        values = {str(n): canonical.sha256(_bytes(self.sums[n])) for n in sorted(layers)}
+        return canonical.digest({"count": self.count, "sums": values})
+
+
+def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
+    """Name of the statistics of ``corpus`` (a digest) under a base: weights, text, length cap."""
+    value: canonical.Json = {
+        "base": base.fingerprint.weights,
+        "corpus": corpus,
+        "cap": cap,
+        "dtype": str(base.model.dtype),
+        "site": base.arch.mlp_out,
+    }
+    return canonical.digest(value)
+
+
+def corpus_digest(texts: Sequence[str]) -> str:
+    """SHA-256 over texts in their order."""
+    return canonical.digest(list(texts))
+
+
+def moments_of(
+    base: LoadedBase,
+    corpus: str,
+    texts: Callable[[], Sequence[str]],
+    layers: Sequence[int],
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Moments:
+    """Statistics from the cache, or computed and put there; blocks the cache lacks are added.
+
+    Args:
+        base: The unpatched base.
+        corpus: Digest that determines the texts.
+        texts: Called for the texts only when something has to be computed.
+        layers: Wanted blocks.
+        cache: Directory for one file per content key; ``None`` keeps nothing.
+        progress: Told texts done and texts in all.
+    """
+    key = content_key(base, corpus, cap=_cap(base))
+    file = None if cache is None else cache / f"moments-{key[:32]}.safetensors"
+    known = _load(file, key) if file is not None else None
+    missing = sorted(set(layers) - set(known.layers if known else ()))
+    if known is not None and not missing:
+        return known
+    fresh = compute_moments(base, texts(), missing, key=key, progress=progress)
+    both = Moments(key, {**(known.sums if known else {}), **fresh.sums}, fresh.count)
+    if file is not None:
+        _save(both, file)
+    return both
+
+
+@torch.no_grad()
+def compute_moments(
+    base: LoadedBase,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    *,
+    key: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> Moments:
+    """One pass over ``texts`` for all ``layers``.
+
+    Raises:
+        InvalidInputError: E145, the corpus holds no token.
+    """
+    names = {str(n): n for n in layers}
+    modules = {
+        s: module_of(base.model, base.arch.path("mlp_out", n, base.model)) for s, n in names.items()
+    }
+    last = modules[str(max(layers))]
+    sums: dict[int, Tensor] = {}
+    count = done = 0
+    for rows in _batches(base, texts):
+        batch = pad(rows, filler=filler_id(base.tokenizer), device=base.device)
+        with seen_inputs(modules) as seen, stopped_after(last):
+            base.model.base_model(input_ids=batch.ids, attention_mask=batch.mask)
+        real = batch.mask.bool()
+        for name, layer in names.items():
+            keys = seen[name][real]
+            product = (keys.T @ keys).double().cpu()
+            sums[layer] = sums[layer].add_(product) if layer in sums else product
+        count += int(real.sum())
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(texts))
+    if count == 0:
+        raise InvalidInputError("E145", "the corpus is empty", hint="pass some text")
+    return Moments(key, sums, count)
+
+
+def _cap(base: LoadedBase) -> int:
+    context = getattr(base.model.config, "max_position_embeddings", LENGTH_CAP)
+    return min(int(context), LENGTH_CAP)
+
+
+def _batches(base: LoadedBase, texts: Sequence[str]) -> Iterator[list[tuple[int, ...]]]:
+    """Token rows packed by length, so that little is padding; the texts alone fix the order."""
+    cap = _cap(base)
+    for start in range(0, len(texts), _WINDOW):
+        window = [encode(base.tokenizer, text).ids[:cap] for text in texts[start : start + _WINDOW]]
+        rows = sorted((ids for ids in window if ids), key=len, reverse=True)
+        batch: list[tuple[int, ...]] = []
+        for ids in rows:
+            if batch and len(batch[0]) * (len(batch) + 1) > _BATCH_TOKENS:
+                yield batch
+                batch = []
+            batch.append(ids)
+        if batch:
+            yield batch
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.contiguous().numpy()).cast("B")
+
+
+def _save(moments: Moments, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {str(n): t.contiguous() for n, t in moments.sums.items()}
+    tensors["count"] = torch.tensor(moments.count)
+    data = safetensors.torch.save(tensors, metadata={"key": moments.key})
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(file)
+
+
+def _load(file: Path, key: str) -> Moments | None:
+    """The cached statistics; an unreadable file or one of another key is as good as none."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as stored:
+            if (stored.metadata() or {}).get("key") != key:
+                return None
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError):
+        return None
+    count = int(tensors.pop("count"))
+    return Moments(key, {int(name): tensor for name, tensor in tensors.items()}, count)

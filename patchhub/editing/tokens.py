@@ -1,0 +1,147 @@
+"""Token positions from character offsets of one tokenisation of the full string.
+
+Nothing here encodes a part of a sentence and hopes that the parts add up: subject positions, target
+labels and prompt lengths all come from the offsets of the whole text, so tokenizers that merge
+across a boundary are noticed and not guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from patchhub.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A text, its token ids and the character span of each token (empty for special tokens)."""
+
+    text: str
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    def covering(self, start: int, end: int) -> tuple[int, ...]:
+        """Indices of the tokens that share a character with ``text[start:end]``.
+
+        Raises:
+            InvalidInputError: E143, no token does.
+        """
+        hits = tuple(i for i, (a, b) in enumerate(self.spans) if a < min(b, end) and b > start)
+        if not hits:
+            raise InvalidInputError(
+                "E143",
+                f"no token covers {self.text[start:end]!r}",
+                found=self.text,
+                hint="is the text within the characters that the tokenizer knows?",
+            )
+        return hits
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a batch.
+
+    Attributes:
+        ids: Input ids, without the target's last token (nothing is predicted from it).
+        lookup: Index of the subject's last token, or of the last prompt token without subject.
+        slots: Positions whose logits predict the target; empty for rows without target.
+        labels: The target's token ids, one per slot.
+    """
+
+    ids: tuple[int, ...]
+    lookup: int
+    slots: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Padded:
+    """Rows as tensors ``(n, t)``, padded on the right; the mask is 0 at padding."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
+    """Tokenise ``text`` as the model is asked it: with the tokenizer's own special tokens."""
+    found = tokenizer(text, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+    spans = tuple((int(a), int(b)) for a, b in found["offset_mapping"])
+    return Encoded(text, tuple(int(i) for i in found["input_ids"]), spans)
+
+
+def spaced(target: str) -> str:
+    """The target with exactly one leading space, as it follows a prompt."""
+    return " " + target.lstrip(" ")
+
+
+def target_row(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    target: str,
+    subject: tuple[int, int] | None = None,
+) -> Row:
+    """The row that teaches ``target`` after ``prompt``.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        prompt: Text before the answer.
+        target: The answer, with or without leading space.
+        subject: Character span of the subject inside ``prompt``.
+
+    Raises:
+        InvalidInputError: E143, a token straddles the boundary between prompt and target.
+    """
+    boundary = len(prompt)
+    encoded = encode(tokenizer, prompt + spaced(target))
+    indices = encoded.covering(boundary, len(encoded.text))
+    first = indices[0]
+    if encoded.spans[first][0] < boundary or first == 0:
+        a, b = encoded.spans[first]
+        raise InvalidInputError(
+            "E143",
+            "a token belongs to the prompt and to the target",
+            expected=f"a token boundary after {prompt[-20:]!r}",
+            found=encoded.text[a:b],
+            hint="end the prompt where a word ends",
+        )
+    lookup = encoded.covering(*subject)[-1] if subject else first - 1
+    return Row(
+        ids=encoded.ids[: indices[-1]],
+        lookup=lookup,
+        slots=tuple(i - 1 for i in indices),
+        labels=tuple(encoded.ids[i] for i in indices),
+    )
+
+
+def subject_row(tokenizer: PreTrainedTokenizerBase, text: str, subject: tuple[int, int]) -> Row:
+    """A row without target that ends at the subject's last token (what follows cannot matter)."""
+    encoded = encode(tokenizer, text)
+    lookup = encoded.covering(*subject)[-1]
+    return Row(ids=encoded.ids[: lookup + 1], lookup=lookup)
+
+
+def pad(
+    rows: Sequence[Sequence[int]], *, filler: int, device: torch.device | str = "cpu"
+) -> Padded:
+    """Stack rows of ids, padded on the right with ``filler``."""
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), filler, dtype=torch.long)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : len(row)] = 1
+    return Padded(ids.to(device), mask.to(device))
+
+
+def filler_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to pad with; masked out everywhere, so any valid one will do."""
+    for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
+        value = getattr(tokenizer, name, None)
+        if isinstance(value, int):
+            return value
+    return 0

@@ -1,0 +1,99 @@
+"""A base model in memory: model, tokenizer, fingerprint and architecture, kept together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from patchhub import fingerprint as fingerprints
+from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.fingerprint import Fingerprint
+from patchhub.sites import Architecture, architecture
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedBase:
+    """A base model ready to be asked, edited or patched.
+
+    Attributes:
+        model: In evaluation mode, without gradients.
+        tokenizer: A fast tokenizer (offsets are needed everywhere).
+        directory: Where it was loaded from, symlinks resolved.
+        fingerprint: Identity of the checkpoint; patches bind to its ``weights``.
+        arch: Where things lie in this family.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    directory: Path
+    fingerprint: Fingerprint
+    arch: Architecture
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model's embeddings."""
+        return self.model.get_input_embeddings().weight.device  # type: ignore[return-value, union-attr]
+
+
+def load_base(
+    directory: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    fingerprint: Fingerprint | None = None,
+) -> LoadedBase:
+    """Load a checkpoint directory as a base.
+
+    Args:
+        directory: A model directory; a symlink is resolved once, so that a switch meanwhile cannot
+            mix two generations.
+        dtype: Runtime dtype; edits are computed in float32 or float64.
+        device: Where the model goes.
+        fingerprint: The checkpoint's fingerprint if already known; computed otherwise.
+
+    Raises:
+        NotFoundError: E109, the directory does not exist.
+        InvalidInputError: E140, the family is not known; E143, there is no fast tokenizer.
+    """
+    resolved = directory.resolve()
+    if not (resolved / "config.json").is_file():
+        raise NotFoundError(
+            "E109",
+            f"{directory} is not a model directory",
+            expected="a directory with config.json, *.safetensors and tokenizer files",
+            found=str(resolved),
+        )
+    identity = fingerprint or fingerprints.fingerprint(resolved)
+    with _quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            resolved, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(resolved, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise InvalidInputError(
+            "E143",
+            "the tokenizer cannot say which characters a token covers",
+            expected="a fast tokenizer (tokenizer.json)",
+            found=type(tokenizer).__name__,
+        )
+    model = model.to(device).eval().requires_grad_(False)
+    return LoadedBase(model, tokenizer, resolved, identity, architecture(model.config.model_type))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bars; whoever calls us shows one."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

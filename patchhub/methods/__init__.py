@@ -1,0 +1,1 @@
+"""Editing methods: one file each, found by its name; none imports another."""

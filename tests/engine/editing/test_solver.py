@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from patchhub.editing.solver import (
+    factorise,
+    ridge_dual,
+    ridge_primal,
+    ridge_rows,
+    solve,
+)
+from patchhub.errors import InvalidInputError
+
+
+def problem(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    samples = torch.randn(200, 24, generator=g, dtype=torch.float64)
+    keys = torch.randn(24, n, generator=g, dtype=torch.float64)
+    residuals = torch.randn(8, n, generator=g, dtype=torch.float64)
+    return samples.T @ samples / 200, keys, residuals
+
+
+@pytest.mark.parametrize("n", [1, 5, 23, 40])
+@pytest.mark.parametrize("ridge", [1e-3, 1.0, 100.0])
+def test_primal_dual_and_the_textbook_formula_agree(n: int, ridge: float) -> None:
+    moment, keys, residuals = problem(n)
+    factor = factorise(moment)
+    textbook = residuals @ keys.T @ torch.linalg.inv(ridge * moment + keys @ keys.T)
+    for rows in (ridge_rows, ridge_primal, ridge_dual):
+        update = residuals @ rows(factor, keys, ridge).T
+        assert torch.allclose(update, textbook, rtol=1e-9, atol=1e-12)
+
+
+def test_without_ridge_the_residuals_are_met_exactly() -> None:
+    moment, keys, residuals = problem(5)
+    update = residuals @ ridge_rows(factorise(moment), keys, 0.0).T
+    assert torch.allclose(update @ keys, residuals, rtol=1e-10, atol=1e-12)
+
+
+def test_without_ridge_the_update_is_the_least_in_the_metric_of_c() -> None:
+    """Among all ΔW with ΔW K = R, tr(ΔW C ΔWᵀ) is smallest: any change in K's null space costs."""
+    moment, keys, residuals = problem(3)
+    update = residuals @ ridge_rows(factorise(moment), keys, 0.0).T
+    g = torch.Generator().manual_seed(9)
+    other = torch.randn(8, 24, generator=g, dtype=torch.float64)
+    other = other - other @ keys @ torch.linalg.pinv(keys)
+
+    def cost(change: Tensor) -> float:
+        return float((change @ moment @ change.T).trace())
+
+    for step in (1e-3, -1e-3, 1.0):
+        assert cost(update + step * other) > cost(update)
+
+
+def test_solve_takes_vectors_and_matrices() -> None:
+    moment, keys, _ = problem(4)
+    factor = factorise(moment)
+    assert torch.allclose(moment @ solve(factor, keys), keys, rtol=1e-10)
+    assert torch.allclose(moment @ solve(factor, keys[:, 0]), keys[:, 0], rtol=1e-10)
+
+
+def test_a_singular_matrix_is_a_typed_error() -> None:
+    _, keys, _ = problem(4)
+    with pytest.raises(InvalidInputError) as error:
+        factorise(keys @ keys.T)
+    assert error.value.code == "E145"
