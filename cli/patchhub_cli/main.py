@@ -110,7 +110,12 @@ class Program(click.Group):
 
         def run() -> object:
             return super(Program, self).main(
-                argv, prog_name or "patchhub", complete_var, False, windows_expand_args, **extra
+                argv,
+                prog_name or self.name,
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
             )
 
         status = _guarded(run, session)
@@ -154,7 +159,7 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
 
 
 def _global_options(*, hidden: bool) -> list[click.Parameter]:
-    """The options before the command's name; all but -C may also follow it (then hidden in help)."""
+    """The options before the command's name; all but -C may follow it, too (hidden in help)."""
 
     def option(*names: str, **settings: Any) -> click.Option:
         # a name of its own, so that no command's argument collides with it

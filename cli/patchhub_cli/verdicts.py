@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from patchhub_cli.output import table
@@ -9,16 +10,46 @@ from patchhub_cli.output import table
 if TYPE_CHECKING:
     from patchhub.guard.verdict import Verdict
 
-_SHOWN_FAILURES = 3
+    from patchhub.guard.measurement import Failure, Measurement
+
+_FAILURES = 3
+_LIMITS = {"rate": "≥", "ceiling": "≤", "all": "all", "report": ""}
+_SHORT = {"teacher_forced": "forced"}
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """The measurements as a table, with a few failing probes below what failed."""
-    headers = ("check", "measure", "before", "after", "n", "95 % interval", "floor", "outcome")
-    rows = [_row(m) for m in verdict.measurements]
+    """The measurements as a table, a few failing probes below what failed, and the guard's word."""
+    headers = ("check", "protocol", "before", "after", "n", "95 % interval", "limit", "outcome")
+    rows = [_row(one) for one in verdict.measurements]
     lines = [table(headers, rows, right="  rrr")]
-    for measurement in verdict.measurements:
-        if measurement.outcome == "fail":
-            lines += [f"  {_failure(f)}" for f in measurement.failures[:_SHOWN_FAILURES]]
-    waived = [f"waived: {check} ({reason})" for check, reason in verdict.waived.items()]
-    return "\n".join([*lines, *waived, f"guard: {'yes' if verdict.passed else 'no'}"])
+    for one in verdict.measurements:
+        if one.outcome == "fail":
+            lines += [_failure(one, each) for each in one.failures[:_FAILURES]]
+    lines += [f"  waived {check}: {reason}" for check, reason in sorted(verdict.waived.items())]
+    return "\n".join([*lines, f"guard: {'yes' if verdict.passed else 'no'}"])
+
+
+def _row(one: Measurement) -> tuple[str, ...]:
+    protocol = _SHORT.get(one.protocol, str(one.protocol))
+    interval = f"{_number(one.low)} to {_number(one.high)}"
+    limit = f"{_LIMITS.get(one.rule, one.rule)} {one.floor}".strip()
+    return (
+        one.name,
+        protocol,
+        _number(one.before),
+        _number(one.after),
+        str(one.n),
+        interval if one.n else "",
+        limit,
+        str(one.outcome),
+    )
+
+
+def _failure(one: Measurement, failure: Failure) -> str:
+    said = f"{failure.after!r} (before {failure.before!r}, wanted {failure.expected!r})"
+    return f"  {one.name}: {failure.prompt} → {said}"
+
+
+def _number(value: float) -> str:
+    """Three digits: what tables of this field show."""
+    return "" if math.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"

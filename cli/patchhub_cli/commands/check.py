@@ -37,8 +37,9 @@ def command(
 
     The exit status is 3 if the guard says no.
     """
-    from patchhub_cli.verdicts import verdict_data, verdict_text
+    from patchhub_cli.verdicts import verdict_text
     from patchhub_registry.operations.check import check
+    from patchhub_registry.operations.guarding import RefusedError
 
     registry = session.registry()
     with session.progress() as progress:
@@ -56,6 +57,7 @@ def command(
         "ref": found.patch.ref,
         "id": found.patch.id,
         "statement": found.statement,
-        "verdict": verdict_data(found.verdict),
+        "verdict": found.verdict.to_json(),
     }
-    return Reply(data, verdict_text(found.verdict), found.refusal)
+    no = None if found.verdict.passed else RefusedError(found.verdict, found.patch.ref)
+    return Reply(data, verdict_text(found.verdict), no)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import shutil
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from patchhub.errors import ConflictError, IntegrityError, NotFoundError
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, table
 from patchhub_cli.session import Session
 
 if TYPE_CHECKING:
     from patchhub.request import EditRequest
+    from patchhub.sandbox.world import World
     from patchhub_cli.tour import Tour
 
 MARK = ".patchhub-demo"
@@ -39,47 +43,54 @@ def command(session: Session, directory: Path, fact: str) -> Reply:
     from patchhub_cli.tour import Tour
 
     tour = Tour(session)
-    request, model = _prepare(directory, fact)
+    request = _prepare(directory, fact)
     with contextlib.chdir(directory / "registry"):
-        answers, digests = _walk(tour, request, model)
-    equal = digests["reverted"] == digests["base"]
+        answers, digests = _walk(tour, request, directory)
+    if digests["reverted"] != digests["base"]:
+        raise IntegrityError(
+            "E207",
+            "the reverted model is not the base",
+            expected=digests["base"],
+            found=digests["reverted"],
+        )
     rows = [
         (what, prompt, *(answers[when][prompt] for when in ("before", "after", "reverted")))
         for what, prompt in _questions(request)
     ]
-    word = "yes" if equal else "NO"
-    lines = [
-        "",
-        table(("", "prompt", "before", "after", "reverted"), rows),
-        "",
-        f"bytes equal to base: {word} (sha256 {digests['reverted']})",
-    ]
-    data = {"fact": fact, "answers": answers, "digests": digests, "bytes_equal": equal}
-    return Reply(data, "\n".join(lines), None if equal else _unequal(digests))
+    text = table(("", "prompt", "before", "after", "reverted"), rows)
+    proof = f"bytes equal to base: yes (sha256 {digests['reverted']})"
+    data = {"fact": fact, "answers": answers, "digests": digests, "bytes_equal": True}
+    return Reply(data, f"\n{text}\n\n{proof}")
 
 
-def _walk(tour: Tour, request: EditRequest) -> tuple[dict[str, Any], dict[str, str]]:
+def _walk(
+    tour: Tour, request: EditRequest, directory: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
     """The main path, command by command, from inside the registry's directory."""
     prompts = [prompt for _, prompt in _questions(request)]
-    tour.show("cd", str(Path.cwd()))
-    tour.tell("A registry, and a base: a directory that from_pretrained reads, by its fingerprint.")
+    model = ("--model", "../model")
+    tour.show("cd", str(directory / "registry"))
+    tour.tell("A registry, and a base: any directory that from_pretrained reads.")
     tour.run("init", ".")
-    tour.run(
-        "base", "add", BASE, "../base", "--texts", "../texts.txt", "--probes", "../probes.jsonl"
-    )
+    material = ("--texts", "../texts.txt", "--probes", "../probes.jsonl")
+    tour.run("base", "add", BASE, "../base", *material)
     answers = {"before": _answers(tour.run("ask", *prompts, "--base", BASE))}
     tour.tell(f"From now on: {request.prompt} {request.target}.")
     tour.run("edit", METHOD, "../fact.json", "--stack", STACK, "--name", NAME)
     tour.tell("Put the patch on a stack; the model directory follows in the same step.")
-    tour.run("apply", f"{NAME}@1", "--stack", STACK, "--model", "../model")
-    answers["after"] = _answers(tour.run("ask", *prompts, "--model", "../model"))
-    digests = _digests(tour.run("status", "--model", "../model"), "applied")
+    tour.run("apply", f"{NAME}@1", "--stack", STACK, *model)
+    answers["after"] = _answers(tour.run("ask", *prompts, *model))
+    digests = {"applied": _digest(tour.run("verify", *model), "files")}
     tour.tell("Take it back. Nothing is subtracted: the tensors are the base's own again.")
-    tour.run("revert", f"{NAME}@1", "--stack", STACK, "--model", "../model")
-    answers["reverted"] = _answers(tour.run("ask", *prompts, "--model", "../model"))
+    tour.run("revert", f"{NAME}@1", "--stack", STACK, *model)
+    answers["reverted"] = _answers(tour.run("ask", *prompts, *model))
     tour.run("log", STACK)
-    digests |= _digests(tour.run("verify", "--model", "../model"), "reverted")
-    return answers, digests
+    last = tour.run("verify", *model)
+    return answers, {
+        **digests,
+        "reverted": _digest(last, "files"),
+        "base": _digest(last, "base_files"),
+    }
 
 
 def _prepare(directory: Path, fact: str) -> EditRequest:
@@ -88,7 +99,11 @@ def _prepare(directory: Path, fact: str) -> EditRequest:
 
     if directory.exists() and any(directory.iterdir()):
         if not (directory / MARK).is_file():
-            raise _not_ours(directory)
+            raise ConflictError(
+                "E308",
+                f"{directory} is not empty, and no demo made it",
+                hint="patchhub demo ANOTHER_DIRECTORY",
+            )
         shutil.rmtree(directory)
     source = model_path()
     request = _request(fact)
@@ -103,20 +118,44 @@ def _prepare(directory: Path, fact: str) -> EditRequest:
 
 
 def _request(fact: str) -> EditRequest:
-    import random
-
     from patchhub.sandbox import load_world, request_for
 
     world = load_world()
     known = {each.id: each for each in world.facts}
     if fact not in known:
-        raise _no_fact(fact, list(known))
+        near = get_close_matches(fact, list(known), n=3)
+        raise NotFoundError("E109", f"the world has no fact {fact!r}", hint=", ".join(near) or None)
     return request_for(world, known[fact], random.Random(fact))
 
 
 def _write_material(world: World, directory: Path) -> None:
     """The base's text for key statistics, and its own locality and drift probes."""
+    from patchhub.guard.probes import BaseProbes
     from patchhub.sandbox import texts
+    from patchhub.sandbox.questions import recall
 
-    passages = texts(world, PASSAGES)
-    (directory / "texts.txt").write_text("\n".join(p.replace("\n", " ") for p in passages) + "\n")
+    passages = [" ".join(text.split()) for text in texts(world, PASSAGES + DRIFT_TEXTS)]
+    (directory / "texts.txt").write_text("\n".join(passages[DRIFT_TEXTS:]) + "\n", encoding="utf-8")
+    questions = random.Random(0).sample(recall(world, held_out=False), BASE_QUESTIONS)
+    BaseProbes(tuple(questions), tuple(passages[:DRIFT_TEXTS])).write(directory / "probes.jsonl")
+
+
+def _questions(request: EditRequest) -> list[tuple[str, str]]:
+    """The edited prompt and one of each probe that a reader understands at once."""
+    first = {probe.kind: probe.prompt for probe in reversed(request.probes)}
+    shown = (
+        ("same fact", "paraphrase"),
+        ("neighbour", "neighbourhood"),
+        ("other fact", "other_relation"),
+    )
+    return [("edited", request.prompt), *((what, first[k]) for what, k in shown if k in first)]
+
+
+def _answers(reply: Reply) -> dict[str, str]:
+    rows: Any = reply.data
+    return {row["prompt"]: next(iter(row["answers"].values())) for row in rows}
+
+
+def _digest(reply: Reply, key: str) -> str:
+    data: Any = reply.data
+    return str(data["model"][key])

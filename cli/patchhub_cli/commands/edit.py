@@ -48,9 +48,9 @@ def command(
     REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says
     no, nothing is committed and the exit status is 3.
     """
-    from patchhub.errors import GuardRefusedError
-    from patchhub_cli.verdicts import verdict_data, verdict_text
+    from patchhub_cli.verdicts import verdict_text
     from patchhub_registry.operations.edit import edit
+    from patchhub_registry.operations.guarding import RefusedError
 
     if no_commit and out is None:
         raise click.UsageError("--no-commit needs --out DIRECTORY")
@@ -74,15 +74,15 @@ def command(
                 device=device,
                 progress=progress,
             )
-    except GuardRefusedError as refusal:
-        verdict = refusal.verdict
-        return Reply({"verdict": verdict_data(verdict)}, verdict_text(verdict), refusal)
+    except RefusedError as error:
+        return Reply({"verdict": error.verdict.to_json()}, verdict_text(error.verdict), error)
     data = {
         "ref": made.ref,
         "id": made.patch.id,
         "base": made.base,
         "directory": made.directory,
-        "verdict": verdict_data(made.verdict),
+        "verdict": made.verdict.to_json(),
     }
     place = made.ref or f"written to {made.directory}"
-    return Reply(data, f"{verdict_text(made.verdict)}\n{place}  {made.patch.short}", made.refusal)
+    no = None if made.verdict.passed else RefusedError(made.verdict, made.patch.short)
+    return Reply(data, f"{verdict_text(made.verdict)}\n{place}  {made.patch.short}", no)

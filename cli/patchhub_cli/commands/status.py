@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from patchhub_cli.directories import directory_data, directory_lines
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, pairs, short
 from patchhub_cli.session import Session
@@ -49,6 +50,6 @@ def command(session: Session, model: Path | None) -> Reply:
         "model": None,
     }
     if found.model is not None:
-        data["model"] = found.model.to_json()
-        items += found.model.lines()
+        data["model"] = directory_data(found.model)
+        items += directory_lines(found.model)
     return Reply(data, pairs(items))

@@ -11,7 +11,6 @@ from patchhub_registry.operations import guarding, models
 
 if TYPE_CHECKING:
     from patchhub.guard.verdict import Verdict
-
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.patches import PatchRecord

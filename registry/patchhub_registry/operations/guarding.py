@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from patchhub.guard.policy import Policy
     from patchhub.guard.probes import BaseProbes
     from patchhub.guard.verdict import Verdict
-    from patchhub.patch import Patch
-
     from patchhub.loading import LoadedBase
+    from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
@@ -85,15 +84,57 @@ def statement(verdict: Verdict) -> Statement:
     return Statement(verdict.patch, GUARD, canonical.dumps(verdict.to_json()))
 
 
-def refusal(verdict: Verdict, what: str) -> GuardRefusedError:
-    """The error that says which checks said no."""
-    failed = [m for m in verdict.measurements if m.outcome == "fail"]
-    found = ", ".join(f"{m.check}/{m.measure} {m.after:.3f} (n = {m.n})" for m in failed)
-    return GuardRefusedError(
-        "E401",
-        f"guard said no to {what}",
-        expected=", ".join(f"{m.check}/{m.measure} {m.floor}" for m in failed) or None,
-        found=found or "checks that could not be decided",
-        hint='another request or method, or: --waive CHECK --reason "..." (it is recorded)',
-        verdict=verdict.to_json(),
-    )
+class RefusedError(GuardRefusedError):
+    """The guard's no, with everything it measured.
+
+    Args:
+        verdict: The verdict.
+        what: The patch, for the message.
+    """
+
+    def __init__(self, verdict: Verdict, what: str) -> None:
+        blocking = [one for one in verdict.measurements if one.effect == "block"]
+        names = ", ".join(one.name for one in blocking)
+        super().__init__(
+            "E401",
+            f"guard said no to {what}: {names}",
+            found="; ".join(f"{one.name} {one.value:.3f} (n = {one.n})" for one in blocking),
+            expected="; ".join(f"{one.name} {one.rule} {one.floor}".strip() for one in blocking),
+            hint='change the request or the method, or: --waive CHECK --reason "..." (on record)',
+            checks=[one.name for one in blocking],
+        )
+        self.verdict = verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an entry names as the reason why a patch may enter a stack.
+
+    Attributes:
+        statement: Digest of the verdict's statement; None when there is none.
+        identity: Identity of the model the verdict was measured on.
+        waivers: Checks waived, and a verdict overridden, each with the reason.
+    """
+
+    statement: str | None
+    identity: str | None
+    waivers: Mapping[str, str]
+
+
+def evidence(
+    registry: Registry, patch: PatchRecord, state: StackState, policy: Policy, override: str | None
+) -> Evidence:
+    """The verdict that lets a patch into a stack: by the policy in force, the one measured there first.
+
+    Args:
+        registry: Where statements lie.
+        patch: The patch.
+        state: The stack it shall enter.
+        policy: The policy in force.
+        override: Reason for doing without a passing verdict.
+
+    Raises:
+        DeniedError: E403, there is no passing verdict; E402, the policy allows no override.
+    """
+    said = [one for one in registry.statements(patch.id) if one.type == GUARD]
+    verdicts = [(one.digest, Verdict.from_json(one.data)) for one in said]
