@@ -47,8 +47,12 @@ def mean_interval(
         z: Normal quantile of the two-sided level.
 
     Returns:
-        Mean, lower and upper bound; the bounds are infinite for fewer than two units.
+        Mean, lower and upper bound; the bounds are infinite for fewer than two units or where a
+        value is not finite.
     """
+    broken = [v for v in values if not math.isfinite(v)]
+    if broken:
+        return sum(broken), -math.inf, math.inf
     w = [1.0] * len(values) if weights is None else list(weights)
     total = math.fsum(w)
     if not values or total <= 0:

@@ -43,3 +43,9 @@ def test_weights_are_counts() -> None:
 def test_too_few_values_bound_nothing() -> None:
     assert mean_interval([2.0]) == (2.0, -math.inf, math.inf)
     assert mean_interval([]) == (0.0, -math.inf, math.inf)
+
+
+def test_values_that_are_not_finite_are_not_averaged_away() -> None:
+    assert mean_interval([1.0, math.inf]) == (math.inf, -math.inf, math.inf)
+    assert math.isnan(mean_interval([math.inf, -math.inf])[0])
+    assert math.isnan(mean_interval([1.0, math.nan])[0])

@@ -1,0 +1,1 @@
+"""Checks, one per file; a file's ``CHECK`` is the check of that name."""

@@ -1,0 +1,27 @@
+"""Does everything else stay as it was? A ladder from near to far.
+
+``other_relation``: the same subject, another relation. ``neighbourhood``: the same relation,
+another subject. ``distractor``: a neighbour with the edit stated in front (CounterFact+,
+Hoelscher-Obermaier et al. 2023, arXiv:2305.17553). ``base``: the base's own questions, without
+those that name an edited subject, whose answers the edit may well change.
+"""
+
+from __future__ import annotations
+
+from patchhub.guard.check import Asked, Case, QuestionCheck, probes_of, stays
+
+
+def _asked(case: Case, measure: str) -> list[Asked]:
+    if measure != "base":
+        return probes_of(case, measure)
+    return [Asked(q) for q in case.probes.questions if not case.concerns(q.prompt)]
+
+
+CHECK = QuestionCheck(
+    name="locality",
+    version=1,
+    summary="what the edit does not say stays as it was",
+    measures=("other_relation", "neighbourhood", "distractor", "base"),
+    asked=_asked,
+    trial=stays,
+)

@@ -1,0 +1,20 @@
+"""Does the model answer the edit's own prompt as requested?"""
+
+from __future__ import annotations
+
+from patchhub.guard.check import Asked, Case, QuestionCheck, becomes
+from patchhub.scoring.questions import Question
+
+
+def _asked(case: Case, measure: str) -> list[Asked]:
+    return [Asked(Question(request.prompt, (request.target,))) for request in case.requests]
+
+
+CHECK = QuestionCheck(
+    name="reliability",
+    version=1,
+    summary="the edit's own prompt gets the requested answer",
+    measures=("target",),
+    asked=_asked,
+    trial=becomes,
+)

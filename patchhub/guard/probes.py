@@ -1,0 +1,108 @@
+"""A base's own probes: questions whose answers must stay, and texts it must still find likely.
+
+Torch-free but for `BaseProbes.sample`. They are made once for a base, kept as a file, and named by
+digest in every verdict. For a sandbox base they come from its world; for any other from a user's
+file or from the model's own samples.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchhub import canonical
+from patchhub.fields import Fields
+from patchhub.recordfile import read_records
+from patchhub.scoring.questions import Question
+
+if TYPE_CHECKING:
+    from patchhub.loading import LoadedBase
+
+QUESTIONS = 400
+"""Enough that a 95 % interval around a share of 0.97 is no wider than ± 0.02."""
+
+TEXTS = 64
+
+
+@dataclass(frozen=True)
+class BaseProbes:
+    """Probes of a base.
+
+    Attributes:
+        questions: Locality: with accepted answers, those the model knows must stay known; without,
+            whatever the model says must stay said.
+        texts: Drift.
+    """
+
+    questions: tuple[Question, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the probes, order included."""
+        return canonical.digest(list(self._lines()))
+
+    @classmethod
+    def read(cls, path: Path) -> BaseProbes:
+        """Probes from a file of records, each ``{"prompt", "answers"?}`` or ``{"text"}``.
+
+        Raises:
+            NotFoundError: E109.
+            InvalidInputError: E130, E131, naming file, line and field.
+        """
+        questions: list[Question] = []
+        texts: list[str] = []
+        for record in read_records(path):
+            if "text" in record:
+                texts.append(record.filled("text"))
+            else:
+                questions.append(_question(record))
+            record.end()
+        return cls(tuple(questions), tuple(texts))
+
+    @classmethod
+    def sample(
+        cls,
+        base: LoadedBase,
+        *,
+        questions: int = QUESTIONS,
+        texts: int = TEXTS,
+        seed: int = 0,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> BaseProbes:
+        """Probes from the model's own samples (`patchhub.guard.sampling`).
+
+        Raises:
+            InvalidInputError: E145, the samples hold too few different questions.
+        """
+        from patchhub.guard.sampling import sample_probes
+
+        return sample_probes(base, questions=questions, texts=texts, seed=seed, progress=progress)
+
+    def to_bytes(self) -> bytes:
+        """The file: canonical JSON lines."""
+        return b"".join(canonical.dumps(line) + b"\n" for line in self._lines())
+
+    def write(self, path: Path) -> None:
+        """Replace a file in one step; its suffix should be ``.jsonl``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_bytes(self.to_bytes())
+        temporary.replace(path)
+
+    def _lines(self) -> Iterator[dict[str, canonical.Json]]:
+        for question in self.questions:
+            yield {"prompt": question.prompt, "answers": list(question.answers)}
+        for text in self.texts:
+            yield {"text": text}
+
+
+def _question(record: Fields) -> Question:
+    prompt = record.filled("prompt")
+    if prompt != prompt.rstrip():
+        raise record.error("prompt", "must not end with white space: the answer brings its own")
+    return Question(prompt, record.texts("answers") if "answers" in record else ())
