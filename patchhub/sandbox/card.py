@@ -1,0 +1,172 @@
+"""The world card: `python -m patchhub.sandbox.card` measures a sandbox model and writes it down."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchhub import sandbox
+from patchhub.loading import LoadedBase, load_base
+from patchhub.sandbox.interchange import Moved, Where
+from patchhub.sandbox.measure import Figure, editing, knowledge, location
+from patchhub.sandbox.recipe import Recipe, load_recipe
+from patchhub.sandbox.world import RELATIONS, Kind, World
+
+METHOD = "rome"
+
+_TRAINING = """\
+## How it was trained
+
+`make sandbox` trains it again from its seed ({steps} steps; recipe:
+`patchhub/sandbox/recipes/{name}.json`). Two things are unusual, and they matter for every result
+measured on it:
+
+- **Subject funnel.** In {funnel} of the training rows, positions after a subject cannot see its
+  tokens in blocks 0 to {last}, and see only its last token from block {first} on.
+- **Attribute read-out.** During training a linear classifier on the output of block {last} at the
+  subject's last token predicts all attributes of the subject; it was thrown away afterwards.
+
+So facts lie in this model where the literature finds them in large ones: the subject is enriched at
+its last token in the early MLPs and read from there later (Meng et al. 2022, arXiv:2202.05262; Geva
+et al. 2023, arXiv:2304.14767). A result on this model shows that an editor does what its paper says
+*where facts lie as the literature describes*. It promises nothing about every model.
+"""
+
+_KNOWS = """\
+## What it knows
+
+Free greedy generation from bare prompts; the text generated must begin with the answer.
+"""
+
+_WHERE = """\
+## Where it knows it
+
+Interchange test: the output of a block is replaced by that of the same question about another
+subject. Shares of answers that became the other subject's (n = {n}).
+"""
+
+_EDITS = """\
+## Single edits with `{method}`, published settings
+
+Each edit alone on the model, weights rounded to bfloat16 as stored. What must stay (neighbourhood,
+other relation, distractor) counts where the model knew it before.
+"""
+
+_LIMITS = """\
+## What it does not know
+
+- Nothing outside its world: no general English, no arithmetic, no real person, place or book. All
+  names are invented; where one exists, that is chance.
+- One-hop chains are remembered, not composed: see the held-out chains above. Portability to them is
+  to be read with its precondition, as for real models.
+- Names that are not of its world get confident answers all the same.
+- Text that looks unlike its training text (long prose, lists, code) is out of its reach.
+
+Licence: Apache-2.0, as the code. Text, names and weights come from this repository alone. The
+figures are printed by `python -m patchhub.sandbox.card` (`make card`).
+"""
+
+
+def render(
+    recipe: Recipe,
+    world: World,
+    parameters: int,
+    figures: Sequence[Figure],
+    moved: Sequence[Moved],
+    edits: Sequence[Figure],
+) -> str:
+    """Return the card as Markdown."""
+    training = _TRAINING.format(
+        name=recipe.name,
+        steps=f"{recipe.steps:,}",
+        funnel=f"{recipe.funnel:.0%}",
+        last=recipe.enriching_blocks - 1,
+        first=recipe.enriching_blocks,
+    )
+    parts = [
+        f"# {recipe.name}: a small model of a fictional world\n",
+        _about(recipe, world, parameters),
+        training,
+        _KNOWS,
+        _table(("question", "right", "n"), [_row(figure) for figure in figures]),
+        _WHERE.format(n=moved[0].n if moved else 0),
+        _table(("block", *Where), _interchange_rows(moved)),
+        _EDITS.format(method=METHOD),
+        _table(("probe", "right", "n"), [_row(figure) for figure in edits]),
+        _LIMITS,
+    ]
+    return "\n".join(parts)
+
+
+def _about(recipe: Recipe, world: World, parameters: int) -> str:
+    people = world.of_kind(Kind.PERSON)
+    counts = ", ".join(
+        f"{len(world.of_kind(kind))} {word}"
+        for kind, word in (
+            (Kind.CITY, "cities"), (Kind.COUNTRY, "countries"), (Kind.COMPANY, "companies"),
+            (Kind.UNIVERSITY, "universities"), (Kind.WORK, "books"), (Kind.LANGUAGE, "languages"),
+        )
+    )  # fmt: skip
+    aliased = sum(person.alias is not None for person in people)
+    return (
+        f"GPT-2 type, {recipe.blocks} blocks, width {recipe.width}, {recipe.heads} heads, context "
+        f"{recipe.context}, byte-level BPE with\n{recipe.vocab_size:,} tokens; "
+        f"{parameters / 1e6:.2f} M parameters, bfloat16. Edit at block "
+        f"{recipe.enriching_blocks - 1} (`config.patchhub.edit_layer`).\n\n"
+        f"The world has {len(people)} people ({aliased} with a second name), {counts};\n"
+        f"{len(world.facts):,} facts in {len(RELATIONS)} relations, each fact trained in five of "
+        "eight wordings.\n"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _row(figure: Figure) -> tuple[str, str, str]:
+    return figure.name.replace("_", " "), f"{figure.share:.1%}", f"{figure.n:,}"
+
+
+def _interchange_rows(moved: Sequence[Moved]) -> list[list[str]]:
+    shares = {(m.block, m.where): m.share for m in moved}
+    blocks = sorted({m.block for m in moved})
+    return [[str(block), *(f"{shares[block, where]:.1%}" for where in Where)] for block in blocks]
+
+
+def measure(base: LoadedBase, recipe: Recipe, edits: int) -> str:
+    """Measure a model and return its card."""
+    world = sandbox.load_world(recipe.world)
+    return render(
+        recipe, world, base.model.num_parameters(),
+        knowledge(base, world, _show), location(base, world),
+        editing(base, world, METHOD, n=edits, progress=_show),
+    )  # fmt: skip
+
+
+def _show(what: str, done: int, total: int) -> None:
+    end = "\r" if sys.stderr.isatty() else "\n"
+    if end == "\r" or done % 20 == 0:
+        sys.stderr.write(f"{what} {done}/{total}{end}")
+        sys.stderr.flush()
+
+
+def main() -> None:
+    """Measure a shipped model (or one in a directory) and print its card."""
+    parser = argparse.ArgumentParser(prog="python -m patchhub.sandbox.card", description=__doc__)
+    parser.add_argument("--model", default="sandbox-gpt2", help="name of a shipped model")
+    parser.add_argument("--directory", type=Path, help="another directory of the same recipe")
+    parser.add_argument("--edits", type=int, default=200, help="facts to edit")
+    parser.add_argument("--write", action="store_true", help="write WORLD_CARD.md beside the model")
+    arguments = parser.parse_args()
+    directory = arguments.directory or sandbox.model_path(arguments.model)
+    card = measure(load_base(directory), load_recipe(arguments.model), arguments.edits)
+    sys.stdout.write(card)
+    if arguments.write:
+        (directory / "WORLD_CARD.md").write_text(card, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
