@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
 from patchhub.fields import Fields, InFile
 from patchhub_registry import chain, paths
 from patchhub_registry.entry import Entry
-from patchhub_registry.names import check_name
+from patchhub_registry.names import check_name, shown
 from patchhub_registry.patches import PatchRecord, check_files
 from patchhub_registry.schema import SCHEMA, BaseRecord, Record, Statement
 from patchhub_registry.stack import Change, StackState
@@ -22,6 +23,8 @@ from patchhub_registry.store import Store
 from patchhub_registry.writer import Draft
 
 Made = TypeVar("Made")
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 GUARD = "guard"
 """Type of the statement that a stack entry names as its guard verdict."""
@@ -75,6 +78,9 @@ def patch(
     check_name(name)
     if paths.MANIFEST not in files:
         raise IntegrityError("E117", f"{paths.MANIFEST} is missing")
+    for file in files:
+        if _FILE_NAME.fullmatch(file) is None or file == paths.RECORD:
+            raise IntegrityError("E117", f"a patch cannot hold a file called {shown(file)}")
     manifest = Manifest.from_bytes(files[paths.MANIFEST], paths.MANIFEST)
     check_files(manifest, files, name)
     statement_files = _statement_files(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
@@ -18,26 +18,20 @@ class Intent:
         old: Commit before; empty when the branch has none.
         new: Commit after.
         ref: The branch, e.g. ``refs/heads/main``.
-        git: Process id of the git child that moves the branch; 0 before it exists.
+        git: Process id of the git child that moves the branch.
     """
 
     file: Path
     old: str
     new: str
     ref: str
-    git: int = 0
+    git: int
 
     @classmethod
-    def begin(cls, directory: Path, old: str, new: str, ref: str) -> Intent:
-        """Write a new journal file."""
+    def begin(cls, directory: Path, old: str, new: str, ref: str, git: int) -> Intent:
+        """Write a new journal file, durably."""
         directory.mkdir(parents=True, exist_ok=True)
-        intent = cls(directory / f"{time.time_ns():020d}-{os.getpid()}.json", old, new, ref)
-        intent._write()
-        return intent
-
-    def child(self, pid: int) -> Intent:
-        """Note the git child, before it has done anything."""
-        intent = replace(self, git=pid)
+        intent = cls(directory / f"{time.time_ns():020d}-{os.getpid()}.json", old, new, ref, git)
         intent._write()
         return intent
 

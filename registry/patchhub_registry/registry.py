@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from patchhub.errors import ConflictError, NotFoundError
-from patchhub_registry import additions, paths
+from patchhub.errors import NotFoundError
+from patchhub_registry import paths
+from patchhub_registry.journal import pending
 from patchhub_registry.names import check_name
-from patchhub_registry.patches import PatchRecord
 from patchhub_registry.reader import Reader
 from patchhub_registry.schema import BaseRecord, Op, Statement
 from patchhub_registry.settings import Settings
 from patchhub_registry.stack import Change, StackState
-from patchhub_registry.writer import Draft, Writer
+from patchhub_registry.verbs import Verbs
 
+# What writes is imported by the methods that write: listing a registry must start fast.
 if TYPE_CHECKING:
     from patchhub.canonical import Json
     from patchhub.fingerprint import Fingerprint
+    from patchhub_registry.additions import Addition, Made
+    from patchhub_registry.patches import PatchRecord
+    from patchhub_registry.writer import Draft, Writer
 
 TIMEOUT = 10.0
 
 
-class Registry(Reader):
+class Registry(Reader, Verbs):
     """A git repository of patches, stacks and the evidence for them.
 
     Every writing method makes one commit, or none when it fails.
@@ -38,7 +40,7 @@ class Registry(Reader):
 
     def __init__(self, root: Path, *, lock_timeout: float = TIMEOUT) -> None:
         super().__init__(root)
-        self._writer = Writer(self._git, self._objects, lock_timeout)
+        self._lock_timeout = lock_timeout
 
     @classmethod
     def init(cls, directory: Path, *, lock_timeout: float = TIMEOUT) -> Registry:
@@ -52,25 +54,9 @@ class Registry(Reader):
             ConflictError: E108, it is a registry already; E308, it holds something else.
             PatchHubError: E701, git is missing or too old; E702, git failed.
         """
-        root = directory.absolute()
-        _check_vacant(root)
-        root.mkdir(parents=True, exist_ok=True)
-        registry = cls(root.resolve(), lock_timeout=lock_timeout)
-        git = registry._git
-        git.check_version()
-        git.run("init", "--quiet", "--initial-branch=main", "--template=", "--object-format=sha1")
-        if registry._objects.get("HEAD") is not None:
-            raise ConflictError("E308", f"{directory} is a git repository with commits")
-        for setting in ("gc.auto=0", "maintenance.auto=false", "core.fsync=committed"):
-            git.run("config", *setting.split("="))
-        settings = Settings(secrets.token_hex(16)).to_bytes()
-        files = {
-            paths.SETTINGS: settings,
-            ".gitattributes": paths.ATTRIBUTES,
-            ".gitignore": paths.IGNORED,
-        }
-        registry._writer.commit(lambda _: Draft(files, "registry: begin\n"), rebase=False)
-        return registry
+        from patchhub_registry.creation import create
+
+        return cls(create(directory, lock_timeout), lock_timeout=lock_timeout)
 
     @classmethod
     def open(cls, start: Path | None = None, *, lock_timeout: float = TIMEOUT) -> Registry:
@@ -89,7 +75,8 @@ class Registry(Reader):
             if (root / paths.SETTINGS).is_file() and (root / ".git").exists():
                 Settings.from_bytes((root / paths.SETTINGS).read_bytes())
                 registry = cls(root, lock_timeout=lock_timeout)
-                registry._writer.recover(0)
+                if pending(root / paths.PRIVATE / "journal"):
+                    registry._writer().recover(0)
                 return registry
         raise NotFoundError(
             "E105",
@@ -118,6 +105,8 @@ class Registry(Reader):
             InvalidInputError: E101.
             ConflictError: E108, the name is taken by another model.
         """
+        from patchhub_registry import additions
+
         record = BaseRecord(check_name(name, "base"), fingerprint, dict(notes or {}))
         return self._add(additions.base(record))
 
@@ -152,6 +141,8 @@ class Registry(Reader):
             IntegrityError: E117, E202: files and manifest disagree; E201, made for another base.
             ConflictError: E108, this very patch is already a version of the name.
         """
+        from patchhub_registry import additions
+
         return self._add(additions.patch(files, name, record, statements))
 
     def add_statements(self, statements: Sequence[Statement]) -> None:
@@ -160,6 +151,8 @@ class Registry(Reader):
         Raises:
             IntegrityError: E116, one is not canonical JSON.
         """
+        from patchhub_registry import additions
+
         self._add(additions.statements(statements))
 
     def add_policy(self, data: bytes) -> int:
@@ -168,6 +161,8 @@ class Registry(Reader):
         Raises:
             InvalidInputError: E146, not TOML.
         """
+        from patchhub_registry import additions
+
         return self._add(additions.policy(data))
 
     def change(
@@ -196,6 +191,8 @@ class Registry(Reader):
             IntegrityError: E201, a patch made for another base; E403, the guard's statement is not
                 there or is about another patch.
         """
+        from patchhub_registry import additions
+
         return self._add(additions.entries(expected, changes, statements))
 
     def push_entry(
@@ -215,31 +212,18 @@ class Registry(Reader):
         change = Change(Op(op), ref, after, reason, policy, guard, dict(waivers or {}))
         return self.change(expected, [change], statements=statements)
 
-    def _add(self, addition: additions.Addition[additions.Made]) -> additions.Made:
-        outcome: list[additions.Made] = []
+    def _writer(self) -> Writer:
+        from patchhub_registry.writer import Writer
+
+        return Writer(self._git, self._objects, self._lock_timeout)
+
+    def _add(self, addition: Addition[Made]) -> Made:
+        outcome: list[Made] = []
 
         def plan(head: str) -> Draft:
             draft, made = addition.draft(self.at(head))
             outcome[:] = [made]
             return draft
 
-        self._writer.commit(plan, rebase=addition.rebase)
+        self._writer().commit(plan, rebase=addition.rebase)
         return outcome[0]
-
-
-def _check_vacant(root: Path) -> None:
-    if not root.exists():
-        return
-    if not root.is_dir():
-        raise ConflictError("E308", f"{root} is not a directory")
-    held = {entry.name for entry in os.scandir(root)}
-    if paths.SETTINGS in held:
-        raise ConflictError("E108", f"{root} is a registry already")
-    foreign = sorted(held - {".git", paths.PRIVATE})
-    if foreign:
-        raise ConflictError(
-            "E308",
-            f"{root} is not empty",
-            found=", ".join(foreign[:5]),
-            hint="give a new or empty directory",
-        )

@@ -39,7 +39,7 @@ class Report:
 
     Attributes:
         commit: The commit that was examined.
-        counts: How many patches, bases, entries, statements, policies were examined.
+        counts: How many of each kind (`paths.Place`) were examined.
         findings: What is wrong, by path.
     """
 
@@ -109,7 +109,7 @@ def verify(git: Git, store: Store, *, objects: bool, history: bool) -> Report:
     audit.attempt(paths.SETTINGS, lambda: _settings(store))
     for kind, check in _CHECKS.items():
         groups = _groups(audit.files, kind)
-        audit.counts[kind] = len(groups)
+        audit.counts[kind] = len(groups) if kind == "patch" else sum(map(len, groups.values()))
         for group, members in groups.items():
             audit.attempt(group, lambda c=check, m=members: c(audit, m))  # type: ignore[misc]
     for path in audit.files:

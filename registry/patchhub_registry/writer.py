@@ -129,12 +129,7 @@ class Writer:
             data=draft.message.encode(),
             variables=self._git.identity(),
         )
-        intent = Intent.begin(self._private / "journal", old, new.decode().strip(), places.ref)
-        try:
-            self._swap(intent, places, lock)
-        except PatchHubError:
-            intent.done()
-            raise
+        intent = self._swap(old, new.decode().strip(), places, lock)
         self._finish(intent, places, lock, added, _PATIENCE)
         return intent.new
 
@@ -154,29 +149,30 @@ class Writer:
         directory.mkdir(parents=True)
         return directory
 
-    def _swap(self, intent: Intent, places: _Places, lock: int) -> None:
+    def _swap(self, old: str, new: str, places: _Places, lock: int) -> Intent:
         """Move the branch from old to new; the one visible step."""
-        order = f"update {intent.ref}\0{intent.new}\0{intent.old or '0' * len(intent.new)}\0"
+        order = f"update {places.ref}\0{new}\0{old or '0' * len(new)}\0".encode()
         arguments = ("update-ref", "--stdin", "-z", "--create-reflog", "-m", "patchhub")
         with self._git.start(*arguments, inherit=[lock]) as process:
             # named before it is told what to do: a ref lock it leaves is then known to be its own
-            intent = intent.child(process.pid)
-            try:
-                _, complaint = process.communicate(order.encode())
-            except BrokenPipeError:
-                complaint = b""
-        if process.returncode == 0:
-            return
+            directory = self._private / "journal"
+            intent = Intent.begin(directory, old, new, places.ref, process.pid)
+            _, complaint = process.communicate(order)
+        if process.returncode != 0:
+            self._check_moved(intent, places, process.returncode, complaint)
+        return intent
+
+    def _check_moved(self, intent: Intent, places: _Places, status: int, complaint: bytes) -> None:
+        """After git failed: pass if the branch moved all the same, else leave nothing behind."""
+        if status < 0:
+            self._clear_ref_locks(intent, places)
         found = self._head(intent.ref)
-        if found == intent.new:  # killed after the rename
-            self._clear_ref_locks(intent, places)
-        elif found != intent.old:
+        if found == intent.new:
+            return
+        intent.done()
+        if found != intent.old:
             raise _MovedError(found)
-        elif process.returncode < 0:
-            self._clear_ref_locks(intent, places)
-            raise self._git.failure("update-ref", process.returncode, complaint)
-        else:
-            raise self._refused(intent, places, process.returncode, complaint)
+        raise self._refused(intent, places, status, complaint)
 
     def _refused(
         self, intent: Intent, places: _Places, status: int, complaint: bytes
@@ -211,8 +207,7 @@ class Writer:
             if intent is None:
                 file.unlink(missing_ok=True)
                 continue
-            if intent.git:
-                self._clear_ref_locks(intent, places)
+            self._clear_ref_locks(intent, places)
             if self._is_reached(intent):
                 self._finish(intent, places, lock, self._restore(intent), patience)
             else:
@@ -263,9 +258,11 @@ class Writer:
         return "" if found is None else found.id
 
     def _places(self) -> _Places:
-        command = ("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
-        own, common = self._git.run(*command).decode().splitlines()
-        ref = self._git.run("symbolic-ref", "-q", "HEAD", accept=(0, 1)).decode().strip()
+        form = ("--path-format=absolute", "--git-dir", "--git-common-dir")
+        output = self._git.run("rev-parse", *form, "--symbolic-full-name", "HEAD", accept=(0, 128))
+        own, common, ref = [*output.decode().splitlines(), "", "", ""][:3]
+        if ref == "HEAD":  # no commit yet, or none checked out by a branch
+            ref = self._git.run("symbolic-ref", "-q", "HEAD", accept=(0, 1)).decode().strip()
         if not ref:
             raise PatchHubError(
                 "E702", "the registry's repository is on no branch", hint="git switch main"
