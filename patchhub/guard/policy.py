@@ -120,12 +120,14 @@ class Policy:
         version: The policy's own number.
         rules: In the file's order.
         max_new_tokens: Longest generated answer; longer where an accepted answer needs it.
+        override: Whether a patch may enter a stack without a passing verdict, for a reason.
         source: Where it came from, for messages; not part of what it says.
     """
 
     version: int
     rules: tuple[Rule, ...]
     max_new_tokens: int = 12
+    override: bool = False
     source: str = field(default="policy", compare=False)
 
     @classmethod
@@ -167,9 +169,10 @@ class Policy:
         version = fields.integer("version", low=1)
         protocol = _choice(fields, "protocol", Protocol, Protocol.GENERATION)
         tokens = fields.integer("max_new_tokens", low=1) if "max_new_tokens" in fields else 12
+        override = "override" in fields and fields.value("override", bool, "true or false")
         rules = tuple(_rules(fields, protocol))
         fields.end()
-        return cls(version, rules, tokens, what)
+        return cls(version, rules, tokens, override, what)
 
     @cached_property
     def digest(self) -> str:
@@ -185,6 +188,7 @@ class Policy:
             "schema": SCHEMA,
             "version": self.version,
             "max_new_tokens": self.max_new_tokens,
+            "override": self.override,
             "check": checks,
         }
 
