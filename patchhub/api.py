@@ -53,7 +53,9 @@ def load(
         IntegrityError: E201 a patch is of another base, E202 its files were changed.
         ConflictError: E306, the stack names a patch twice.
     """
-    loaded = load_base(Path(base), device=device, **({} if dtype is None else {"dtype": dtype}))
+    loaded = load_base(Path(base), device=device)
+    if dtype is not None:
+        loaded.model.to(dtype)
     Composer.over(loaded).set_stack(_patches(stack))
     return loaded.model
 

@@ -13,10 +13,15 @@ from patchhub_cli.session import Session
 
 @verb("init")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=".")
-def command(session: Session, directory: Path) -> Reply:
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="What an edit must show here; else the policy that PatchHub ships.",
+)
+def command(session: Session, directory: Path, policy: Path | None) -> Reply:
     """Make a registry in DIRECTORY (here, if none is given)."""
-    from patchhub_registry.registry import Registry
+    from patchhub_registry.operations.init import init
 
-    registry = Registry.init(directory)
+    registry = init(directory, policy=policy)
     session.note("next: patchhub base add NAME MODEL_DIRECTORY")
     return Reply({"root": registry.root, "head": registry.head}, f"registry in {registry.root}")

@@ -56,11 +56,15 @@ def apply(
     changes: list[Change] = []
     warnings: list[str] = []
     for ref in wanted:
-        below = [item.ref for item in registry.preview(state, changes).items]
+        there = registry.preview(state, changes)
         found = registry.find(ref)
-        facts.check_contradictions(registry, stack, below, found.ref)
-        evidence = guarding.evidence(registry, found, policy, override)
-        warnings += guarding.stale(evidence, found, state, wanted)
+        facts.check_contradictions(registry, there, found.ref)
+        evidence = guarding.evidence(registry, found, there, policy, override)
+        if evidence.identity not in (None, there.identity):
+            warnings.append(
+                f"{found.ref} was checked on another model than {there.name}@{there.seq}; "
+                f"patchhub check {found.ref} --stack {stack} measures it here"
+            )
         changes.append(
             Change(
                 Op.PUSH,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchhub.canonical import decimal
 from patchhub.errors import ConflictError
 from patchhub_registry.operations import guarding, localfiles, models, naming
 from patchhub_registry.operations.add import now
 
 if TYPE_CHECKING:
+    from patchhub.canonical import Json
     from patchhub.guard.verdict import Verdict
-    from patchhub.patch import Patch
-
     from patchhub.loading import LoadedBase
+    from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
@@ -112,7 +113,7 @@ def edit(
         registry, loaded, patch, wanted, stack=below, policy=rules, waive=waive, progress=progress
     )
     if commit and not verdict.passed:
-        raise guarding.refusal(verdict, label)
+        raise guarding.RefusedError(verdict, label)
     if out is not None:
         patch.write(Path(out))
     ref = None
@@ -130,13 +131,17 @@ def observations(
     base_name: str,
     sensitivity: str,
     message: str,
-) -> dict[str, object]:
+) -> dict[str, Json]:
     """What record.json says: seen while the patch was made, and no part of what it is."""
     from patchhub.composer.composer import Composer
 
     composer = Composer.over(base)
     with composer.applied(*below):
-        realised = composer.realised(patch)
+        measured = composer.realised(patch)
+    realised = {
+        site: {name: decimal(value) for name, value in asdict(one).items()}
+        for site, one in measured.items()
+    }
     return {
         "base": base_name,
         "created": now(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from patchhub.errors import ConflictError
 
 if TYPE_CHECKING:
     from patchhub_registry.registry import Registry
+    from patchhub_registry.stack import StackState
 
 Key = tuple[str, str]
 
@@ -20,28 +21,27 @@ def facts(registry: Registry, ref: str) -> dict[Key, str]:
     return dict(map(_fact, lines))
 
 
-def check_contradictions(registry: Registry, stack: str, below: Sequence[str], new: str) -> None:
+def check_contradictions(registry: Registry, state: StackState, new: str) -> None:
     """Refuse a patch that says something else about a fact than the stack does.
 
     Args:
         registry: Where the patches lie.
-        stack: Name of the stack, for the message.
-        below: References of the patches in the stack.
+        state: The stack it shall enter.
         new: Reference of the patch to push.
 
     Raises:
         ConflictError: E301.
     """
     wanted = facts(registry, new)
-    for ref in below:
+    for ref in (item.ref for item in state.items):
         for key, target, other in _shared(wanted, facts(registry, ref)):
             if target != other:
                 raise ConflictError(
                     "E301",
-                    f"stack {stack!r} already says something else about {key[0]!r}",
+                    f"stack {state.name!r} already says something else about {key[0]!r}",
                     expected=f"{other!r}, said by {ref}",
                     found=f"{target!r}, said by {new}",
-                    hint=f"patchhub revert {ref} --stack {stack}, then apply again",
+                    hint=f"patchhub revert {ref} --stack {state.name}, then apply again",
                 )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from patchhub import canonical
-from patchhub.errors import GuardRefusedError
+from patchhub.errors import DeniedError, GuardRefusedError
 from patchhub_registry.operations import localfiles
 from patchhub_registry.schema import Statement
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.patches import PatchRecord
     from patchhub_registry.registry import Registry
+    from patchhub_registry.stack import StackState
 
 GUARD = "guard"
 """Type of the statements that hold a verdict."""
@@ -93,7 +97,7 @@ class RefusedError(GuardRefusedError):
     """
 
     def __init__(self, verdict: Verdict, what: str) -> None:
-        blocking = [one for one in verdict.measurements if one.effect == "block"]
+        blocking = verdict.blocking
         names = ", ".join(one.name for one in blocking)
         super().__init__(
             "E401",
@@ -122,9 +126,15 @@ class Evidence:
 
 
 def evidence(
-    registry: Registry, patch: PatchRecord, state: StackState, policy: Policy, override: str | None
+    registry: Registry,
+    patch: PatchRecord,
+    state: StackState,
+    policy: Policy,
+    override: str | None,
 ) -> Evidence:
-    """The verdict that lets a patch into a stack: by the policy in force, the one measured there first.
+    """The verdict that lets a patch into a stack: passed, by the policy in force.
+
+    Of several the one measured on this very stack is taken, else the last by digest.
 
     Args:
         registry: Where statements lie.
@@ -136,5 +146,45 @@ def evidence(
     Raises:
         DeniedError: E403, there is no passing verdict; E402, the policy allows no override.
     """
-    said = [one for one in registry.statements(patch.id) if one.type == GUARD]
-    verdicts = [(one.digest, Verdict.from_json(one.data)) for one in said]
+    said = {
+        one.digest: _fields(one.data) for one in registry.statements(patch.id) if one.type == GUARD
+    }
+    here = {digest: one for digest, one in said.items() if one["policy"] == policy.digest}
+    passed = {digest: one for digest, one in here.items() if one["passed"]}
+    if passed:
+        best = max(passed, key=lambda d: (passed[d]["identity_before"] == state.identity, d))
+        return Evidence(best, passed[best]["identity_before"], dict(passed[best]["waived"]))
+    if override is None:
+        raise _no_verdict(patch, said, here)
+    if not policy.override:
+        raise DeniedError(
+            "E402",
+            "the policy lets no patch in without a passing verdict",
+            expected="override = true in the policy",
+            found=f"override = false in {policy.source}",
+        )
+    failed = max(here) if here else None
+    return Evidence(failed, None, {"verdict": override})
+
+
+def _no_verdict(
+    patch: PatchRecord, said: Mapping[str, object], here: Mapping[str, object]
+) -> DeniedError:
+    if here:
+        found = "the guard said no"
+    elif said:
+        found = "verdicts by other policies only"
+    else:
+        found = "no verdict"
+    return DeniedError(
+        "E403",
+        f"{patch.ref} has no passing verdict by the policy in force",
+        expected="a verdict that passed, or was waived with a reason",
+        found=found,
+        hint=f"patchhub check {patch.ref} --stack STACK --requests FILE",
+    )
+
+
+def _fields(data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(data)
+    return found
