@@ -208,10 +208,11 @@ def default_policy_text() -> str:
 def _rules(fields: Fields, protocol: Protocol) -> Iterator[Rule]:
     found = 0
     for check, measures in fields.table("check"):
-        _check_name(fields, check)
+        _check_name(measures)
         for measure in measures.names():
-            _check_name(measures, measure)
-            yield _rule(check, measure, measures.inner(measure), protocol)
+            inner = measures.inner(measure)
+            _check_name(inner)
+            yield _rule(check, measure, inner, protocol)
             found += 1
     if not found:
         raise fields.error("check", "must hold at least one check", expected="[check.NAME.MEASURE]")
@@ -255,9 +256,9 @@ def _limit(fields: Fields, kind: RuleKind) -> tuple[str, Bound]:
     return limit, bound
 
 
-def _check_name(fields: Fields, name: str) -> None:
-    if _NAME.fullmatch(name) is None:
-        raise fields.error(name, "is not a name", expected="lower case letters, digits and _")
+def _check_name(table: Fields) -> None:
+    if _NAME.fullmatch(str(table.where[-1])) is None:
+        raise table.fail(table.where, "is not a name", expected="lower case letters, digits and _")
 
 
 def _choice(fields: Fields, name: str, kind: type[_E], default: _E | None) -> _E:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from patchhub import canonical
 from patchhub.errors import InvalidInputError
 from patchhub.guard.probes import BaseProbes
 from patchhub.loading import LoadedBase
 from patchhub.scoring import answers
-from patchhub.scoring.batching import tokenise
+from patchhub.scoring.batching import context_length, tokenise
 from patchhub.scoring.generate import decode, end_tokens, sampler
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.scorer import Question, Scorer
@@ -23,6 +24,7 @@ ANSWER_WORDS = 2
 """More of a free continuation turns on near ties that say nothing about damage."""
 
 _LENGTH = 48  # tokens of a sampled text
+_NEW_TOKENS = 12
 _ROWS = 64
 _ROUNDS = 40
 _MIN_WORDS = 3
@@ -81,7 +83,8 @@ def _draw(base: LoadedBase, generator: torch.Generator) -> list[str]:
         choose=sampler(generator),
     )
     texts = (str(base.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in rows)
-    return list(dict.fromkeys(text for text in texts if len(text.split()) > _MIN_WORDS))
+    good = (t for t in texts if len(t.split()) > _MIN_WORDS and canonical.portable(t))
+    return list(dict.fromkeys(good))
 
 
 def _ask(base: LoadedBase, texts: list[str], generator: torch.Generator) -> Iterator[Question]:
@@ -94,7 +97,12 @@ def _ask(base: LoadedBase, texts: list[str], generator: torch.Generator) -> Iter
         if ends:
             cut = ends[int(torch.randint(len(ends), (1,), generator=generator))]
             cuts.append(Question(text[:cut]))
-    said = Scorer(base.model, base.tokenizer).ask(cuts, Protocol.GENERATION)
+    rows = tokenise(base.tokenizer, [cut.prompt for cut in cuts])
+    room = (context_length(base.model) or 2 * _LENGTH) - _NEW_TOKENS
+    # Broken characters become more tokens when they are read again.
+    cuts = [cut for cut, row in zip(cuts, rows, strict=True) if len(row.ids) <= room]
+    scorer = Scorer(base.model, base.tokenizer, max_new_tokens=_NEW_TOKENS)
+    said = scorer.ask(cuts, Protocol.GENERATION)
     for question, answer in zip(cuts, said, strict=True):
         first = " ".join(answer.text.split()[:ANSWER_WORDS])
         if answers.words(first):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +23,8 @@ __all__ = ["Answer", "Question", "Scorer"]
 
 ANSWER_VERSION = 1
 """Goes up when the same model would be given other answers; part of every cache key."""
+
+_UNPORTABLE = re.compile("[\x7f\ud800-\udfff]")
 
 Progress = Callable[[int, int], None]
 _Key = tuple[str, str]  # prompt, and under teacher forcing the answer
@@ -140,7 +144,9 @@ class Scorer:
         ]
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        # A model may say what no canonical file can hold; a verdict quotes it nevertheless.
+        return text if canonical.portable(text) else _UNPORTABLE.sub("\ufffd", text)
 
     def _scope(self, protocol: Protocol) -> str:
         """What, beside the question, an answer depends on."""
@@ -170,7 +176,7 @@ def _key(question: Question, protocol: Protocol) -> _Key:
 
 
 def _text(key: _Key) -> str:
-    return canonical.dumps(list(key)).decode()
+    return json.dumps(key)
 
 
 def _judge(question: Question, reply: Reply, protocol: Protocol) -> Answer:

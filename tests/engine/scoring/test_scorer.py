@@ -158,3 +158,9 @@ def test_cache_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "file" / "below")
     cache.put("s", {"k": Reply("x", ())})
     assert dict(cache.get("s")) == {"k": Reply("x", ())}
+
+
+def test_what_no_file_can_hold_is_replaced() -> None:
+    model, tokenizer = scripted({"Mira was born in": " Os\x7flo"})
+    (found,) = Scorer(model, tokenizer).ask([Question("Mira was born in")], Protocol.GENERATION)
+    assert found.text == "Os\ufffdlo"

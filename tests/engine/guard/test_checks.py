@@ -1,0 +1,235 @@
+"""Checks on scripted answers: what is asked, what counts, what passes."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from patchhub.errors import NotFoundError
+from patchhub.guard.catalog import check_names, load_check
+from patchhub.guard.check import Case
+from patchhub.guard.measurement import Finding
+from patchhub.guard.probes import BaseProbes
+from patchhub.request import EditRequest, Probe, ProbeKind
+from patchhub.scoring import answers
+from patchhub.scoring.divergence import TextScore
+from patchhub.scoring.intervals import wilson
+from patchhub.scoring.questions import Answer, Question
+
+REQUEST = EditRequest(
+    "Mira Tolven was born in",
+    "Oslo",
+    subject="Mira Tolven",
+    target_old="Bergen",
+    relation="born_in",
+    probes=(
+        Probe(ProbeKind.PARAPHRASE, "The birthplace of Mira Tolven is", ("Oslo", "Kristiania")),
+        Probe(ProbeKind.PARAPHRASE, "Mira Tolven is a native of", ("Oslo",)),
+        Probe(ProbeKind.NEIGHBOURHOOD, "Jon Arvel was born in", ("Rome",)),
+        Probe(ProbeKind.NEIGHBOURHOOD, "Ada Brun was born in", ("Paris",)),
+        Probe(ProbeKind.NEIGHBOURHOOD, "Eva Lind was born in"),
+        Probe(ProbeKind.OTHER_RELATION, "Mira Tolven speaks", ("French",)),
+        Probe(ProbeKind.ALIAS, "Mimi was born in", ("Oslo",)),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Observed answers, from texts."""
+
+    replies: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, TextScore] = field(default_factory=dict)
+
+    def answer(self, question: Question) -> Answer:
+        text = self.replies[question.prompt]
+        if not question.answers:
+            return Answer(text, None, 0.0)
+        correct = answers.matches(text, question.answers)
+        return Answer(text, correct, float(correct))
+
+    def text(self, text: str) -> TextScore:
+        return self.scores[text]
+
+
+def _find(
+    check: str,
+    measure: str,
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    case: Case | None = None,
+) -> Finding:
+    return load_check(check).find(
+        case or Case((REQUEST,), BaseProbes()), measure, Said(before), Said(after)
+    )
+
+
+def test_reliability() -> None:
+    prompt = REQUEST.prompt
+    found = _find("reliability", "target", {prompt: "Bergen"}, {prompt: "Oslo, of course"})
+    assert (found.before, found.after, found.n, found.failed) == (0.0, 1.0, 1, 0)
+    failed = _find("reliability", "target", {prompt: "Bergen"}, {prompt: "Osl"})
+    assert (failed.after, failed.failed) == (0.0, 1)
+    (failure,) = failed.failures
+    assert (failure.prompt, failure.expected) == (prompt, "Oslo")
+    assert (failure.before, failure.after) == ("Bergen", "Osl")
+
+
+def test_generalization_by_the_requests_paraphrases() -> None:
+    one, two = (p.prompt for p in REQUEST.probes[:2])
+    found = _find(
+        "generalization",
+        "paraphrase",
+        {one: "Bergen", two: "Bergen"},
+        {one: "Kristiania", two: "Bergen"},
+    )
+    assert (found.value, found.n, found.failed) == (0.5, 2, 1)
+    assert (found.low, found.high) == wilson(1, 2)
+    check = load_check("generalization")
+    assert check.wants(Case((REQUEST,), BaseProbes()), "made").questions == ()
+
+
+def test_made_paraphrases_stand_in_and_count_only_where_the_wording_is_understood() -> None:
+    bare = EditRequest(REQUEST.prompt, "Oslo", subject="Mira Tolven", target_old="Bergen")
+    case = Case((bare,), BaseProbes())
+    prompts = [q.prompt for q in load_check("generalization").wants(case, "made").questions]
+    assert len(prompts) == 3
+    assert all(bare.prompt in prompt != bare.prompt for prompt in prompts)
+    before = dict(zip(prompts, ["Bergen", "Bergen.", "who knows"], strict=True))
+    after = dict(zip(prompts, ["Oslo", "Bergen", "Oslo"], strict=True))
+    found = _find("generalization", "made", before, after, case)
+    assert (found.n, found.value) == (2, 0.5)
+    assert found.details["asked"] == 3
+
+
+def test_locality_counts_what_was_known_before() -> None:
+    jon, ada, eva = (p.prompt for p in REQUEST.probes[2:5])
+    before = {jon: "Rome", ada: "no idea", eva: "Bonn"}
+    found = _find("locality", "neighbourhood", before, {jon: "Oslo", ada: "Paris", eva: "Bonn!"})
+    assert (found.n, found.value, found.before) == (2, 0.5, 1.0)
+    assert [f.prompt for f in found.failures] == [jon]
+    assert found.details["asked"] == 3
+    assert found.details["correct_before"] == pytest.approx(2 / 3)
+    assert found.details["correct_after"] == pytest.approx(2 / 3)
+
+
+def test_locality_without_accepted_answers_is_agreement() -> None:
+    jon, ada, eva = (p.prompt for p in REQUEST.probes[2:5])
+    before = {jon: "Rome", ada: "Paris", eva: "Bonn"}
+    found = _find("locality", "neighbourhood", before, {**before, eva: "Bonn Beuel"})
+    assert (found.n, found.failed) == (3, 1)
+    assert found.failures[0].expected == "Bonn"
+
+
+def test_base_probes_that_name_an_edited_subject_are_left_out() -> None:
+    probes = BaseProbes(
+        (
+            Question("The pet of MIRA TOLVEN is a"),
+            Question("Mira Tolvenson lives in", ("Rome",)),
+            Question("The capital of Norway is", ("Oslo",)),
+        ),
+        ("Mira Tolven sings.", "Norway is large."),
+    )
+    case = Case((REQUEST,), probes)
+    wanted = load_check("locality").wants(case, "base").questions
+    assert wanted == probes.questions[1:]
+    assert load_check("drift").wants(case, "kl").texts == ("Norway is large.",)
+    nameless = Case((EditRequest("The capital of Norway is", "Rome"),), probes)
+    assert load_check("locality").wants(nameless, "base").questions == probes.questions[:2]
+
+
+def test_portability() -> None:
+    found = _find("portability", "alias", {"Mimi was born in": "x"}, {"Mimi was born in": "Oslo"})
+    assert (found.before, found.after, found.n) == (0.0, 1.0, 1)
+    assert _find("portability", "one_hop", {}, {}).n == 0
+
+
+def test_retention_of_the_stack_below() -> None:
+    def earlier(prompt: str, target: str, subject: str, relation: str = "pet") -> EditRequest:
+        return EditRequest(prompt, target, subject=subject, relation=relation)
+
+    case = Case(
+        (REQUEST,),
+        BaseProbes(),
+        earlier=(
+            earlier("Jon owns a", "cat", "Jon"),
+            earlier("Jon owns a", "dog", "Jon"),  # the later edit of the same prompt counts
+            earlier("Ada owns a", "fox", "Ada"),
+            earlier("Eva owns an", "owl", "Eva"),  # did not hold before either
+            earlier("Mira Tolven comes from", "Rome", "Mira Tolven", "born_in"),  # replaced
+            EditRequest(REQUEST.prompt, "Rome"),  # replaced
+        ),
+    )
+    before = {"Jon owns a": "dog", "Ada owns a": "fox", "Eva owns an": "ant"}
+    found = _find("retention", "stack", before, {**before, "Ada owns a": "cow"}, case)
+    assert (found.n, found.value, found.details["asked"]) == (2, 0.5, 3)
+    assert [f.prompt for f in found.failures] == ["Ada owns a"]
+
+
+def _score(loss: float, *distributions: list[float]) -> TextScore:
+    return TextScore(loss, len(distributions), torch.tensor(distributions).log())
+
+
+def test_drift_by_hand() -> None:
+    texts = ("one", "two", "nothing")
+    case = Case((REQUEST,), BaseProbes(texts=texts))
+    half, most = [0.5, 0.5], [0.9, 0.1]
+    nothing = TextScore(0.0, 0, torch.empty(0, 2))
+    old = {"one": _score(2.0, half, half), "two": _score(1.0, half), "nothing": nothing}
+    new = {"one": _score(2.6, half, most), "two": _score(0.9, half), "nothing": nothing}
+    check = load_check("drift")
+    ratio = check.find(case, "perplexity", Said(scores=old), Said(scores=new))
+    assert ratio.value == pytest.approx(math.exp((3.5 - 3.0) / 3))
+    assert ratio.before == pytest.approx(math.exp(1.0))
+    assert ratio.after == pytest.approx(math.exp(3.5 / 3))
+    assert (ratio.n, ratio.details["tokens"]) == (2, 3)
+    assert ratio.low < ratio.value < ratio.high
+    kl = check.find(case, "kl", Said(scores=old), Said(scores=new))
+    one = 0.5 * (0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1))
+    assert kl.value == pytest.approx(one * 2 / 3, rel=1e-5)
+
+
+def test_failures_shown_are_few() -> None:
+    probes = BaseProbes(tuple(Question(f"q{i}", ("yes",)) for i in range(30)))
+    before = {f"q{i}": "yes" for i in range(30)}
+    case = Case((REQUEST,), probes)
+    found = _find("locality", "base", before, dict.fromkeys(before, "no"), case)
+    assert (found.failed, len(found.failures), found.value) == (30, 5, 0.0)
+
+
+def test_names_of_checks() -> None:
+    names = check_names()
+    assert set(names) >= {"reliability", "generalization", "locality", "portability", "drift"}
+    for name in names:
+        check = load_check(name)
+        assert check.name == name
+        assert check.version >= 1
+        assert check.summary
+        assert check.measures
+    with pytest.raises(NotFoundError) as caught:
+        load_check("locallity")
+    assert caught.value.code == "E151"
+    assert caught.value.hint == "did you mean locality?"
+
+
+def test_listing_and_the_policy_need_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from patchhub.guard.catalog import check_names\n"
+        "names = check_names()\n"
+        "assert not [m for m in sys.modules if m.startswith('patchhub.guard.checks.')]\n"
+        "from patchhub.guard.catalog import load_check\n"
+        "from patchhub.guard.policy import default_policy\n"
+        "from patchhub.guard.verdict import Verdict\n"
+        "from patchhub.guard.probes import BaseProbes\n"
+        "default_policy().digest\n"
+        "[load_check(n) for n in names]\n"
+        "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
