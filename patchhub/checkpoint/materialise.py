@@ -1,0 +1,259 @@
+"""Makes a model directory hold base + stack: a generation is built, then shown in one step."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchhub.checkpoint.build import Builder
+from patchhub.checkpoint.drift import Depth, find_drift
+from patchhub.checkpoint.durable import sync_tree, write_new
+from patchhub.checkpoint.files import file_digest, list_files, stamp
+from patchhub.checkpoint.journal import Journal, Phase, write_journal
+from patchhub.checkpoint.place import IDENTITY, Place, place_of
+from patchhub.checkpoint.plan import Shard, plan_shards
+from patchhub.checkpoint.reading import last_state, state_of
+from patchhub.checkpoint.records import FileMark, Identity, StackItem, State
+from patchhub.checkpoint.recovery import LOCK_TIMEOUT, WHAT, settle, sweep, switch
+from patchhub.composer.identity import composed_identity
+from patchhub.composer.stack import check_stack, ids_at, sites_of
+from patchhub.errors import ConflictError, IntegrityError, PatchHubError
+from patchhub.fingerprint import Fingerprint, Progress, check_headers, check_tensors
+from patchhub.lock import locked
+from patchhub.patch import Patch
+from patchhub.tensorfile import CheckpointFiles, open_checkpoint
+
+KEEP = 2
+"""Generations kept: the current one, and the one before for readers that still have it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a model directory holds after a change.
+
+    Attributes:
+        number: Grows by one with every change.
+        path: The directory itself, without the link.
+        identity: Identity of the composed model.
+        stack: The patches, bottom first.
+        touched: SHA-256 of the composed bytes of every touched tensor.
+    """
+
+    number: int
+    path: Path
+    identity: str
+    stack: tuple[StackItem, ...]
+    touched: Mapping[str, str]
+
+
+def materialise(
+    target: Path,
+    base_dir: Path,
+    fingerprint: Fingerprint,
+    patches: Sequence[Patch],
+    *,
+    names: Sequence[str] = (),
+    progress: Progress | None = None,
+    before_switch: Callable[[], None] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+) -> Generation:
+    """Make ``target`` an ordinary model directory that holds the base with exactly these patches.
+
+    ``target`` is (or becomes) a link to a generation in ``<target>.patchhub``. Files that did not
+    change are hard links, also to files of the base: do not write into a generation. A crash at any
+    time leaves the old generation or the new one, and the next call (or `recover`) tidies up.
+
+    Args:
+        target: A name that is free, or that an earlier call made.
+        base_dir: The base. It is never written.
+        fingerprint: Of the base. Headers and touched tensors are checked against it.
+        patches: The whole stack, bottom first; none gives files byte-equal to the base's.
+        names: Names of the patches for people, one each, or none at all.
+        progress: Called with bytes written and bytes to write.
+        before_switch: Called when the generation is complete and not yet visible; what it raises
+            leaves everything as it was.
+        lock_timeout: Seconds to wait for whoever is changing the directory.
+
+    Raises:
+        ConflictError: E306, a patch occurs twice; E308, ``target`` is not ours or of another base.
+        IntegrityError: E201, patches or files belong to another base; E206, the directory was
+            changed by others; E110, E111, E147, the base cannot be read.
+        InvalidInputError: E112, a tensor cannot be patched.
+        NotFoundError: E109, a directory is missing.
+        BusyError: E501, E502.
+    """
+    place = place_of(target)
+    place.refuse_foreign()
+    check_stack(patches, fingerprint)
+    items = _items(patches, names)
+    base = open_checkpoint(base_dir)
+    if base.directory.is_relative_to(place.store) or base.directory == place.link:
+        raise ConflictError(
+            "E308", f"{base_dir} cannot be its own base", hint="name another target"
+        )
+    check_headers(base, fingerprint)
+    with locked(place.lock, lock_timeout, WHAT):
+        settle(place)
+        change = _Change(place, base, fingerprint, patches, items)
+        try:
+            state = change.write(progress)
+            change.commit(state, before_switch)
+        except BaseException:
+            # What cannot be tidied up now is tidied up by the next call.
+            with suppress(OSError, PatchHubError):
+                settle(place)
+            raise
+        with suppress(OSError):
+            sweep(place, KEEP)
+    where = place.generation(state.serial)
+    return Generation(state.serial, where, state.identity, state.stack, state.touched)
+
+
+class _Change:
+    """One change under the lock."""
+
+    def __init__(
+        self,
+        place: Place,
+        base: CheckpointFiles,
+        fingerprint: Fingerprint,
+        patches: Sequence[Patch],
+        items: tuple[StackItem, ...],
+    ) -> None:
+        self._place, self._base, self._fingerprint = place, base, fingerprint
+        self._patches, self._items = patches, items
+        self._weights = fingerprint.weights
+        self._current = state_of(place)
+        self._last = self._current or last_state(place)
+        self._serial = 1 + max(place.generations(), default=0)
+        if self._last is not None:
+            self._serial = max(self._serial, self._last.serial + 1)
+
+    def write(self, progress: Progress | None) -> State:
+        """Write the whole generation; nobody sees it yet."""
+        self._refuse_other_base()
+        self._refuse_drift()
+        stamps = self._base_stamps()
+        ids = {name: ids_at(name, self._patches) for name in sites_of(self._patches)}
+        split = set(ids) | set(self._last.split if self._last else ())
+        shards = plan_shards(self._base, self._weights, ids, split)
+        write_journal(self._place, Journal(Phase.PREPARED, self._serial))
+        directory = self._place.generation(self._serial)
+        directory.mkdir()
+        builder = self._builder(directory, progress)
+        builder.build(shards)
+        identity = Identity(
+            lineage=self._last.lineage if self._last else secrets.token_hex(16),
+            serial=self._serial,
+            base=self._weights,
+            stack=self._items,
+            identity=composed_identity(self._weights, [item.id for item in self._items]),
+            touched=dict(sorted(builder.touched.items())),
+        )
+        write_new(directory / IDENTITY, identity.to_bytes())
+        self._check_result(directory)
+        sync_tree(directory)
+        return _state(identity, _marks(directory, shards), stamps, split)
+
+    def commit(self, state: State, before_switch: Callable[[], None] | None) -> None:
+        """Let others record the change, then make it visible."""
+        if before_switch is not None:
+            write_journal(self._place, Journal(Phase.WRITTEN, state.serial, state))
+            before_switch()
+        write_journal(self._place, Journal(Phase.COMMITTED, state.serial, state))
+        switch(self._place, state)
+
+    def _builder(self, directory: Path, progress: Progress | None) -> Builder:
+        current = None
+        if self._current is not None:
+            current = (self._place.generation(self._current.serial), self._current)
+        older = [self._place.generation(n) for n in reversed(self._place.generations())]
+        return Builder(
+            directory=directory,
+            base=self._base,
+            fingerprint=self._fingerprint,
+            patches=self._patches,
+            current=current,
+            older=[path for path in older if path != directory],
+            progress=progress,
+        )
+
+    def _refuse_other_base(self) -> None:
+        if self._last is not None and self._last.base != self._weights:
+            raise ConflictError(
+                "E308",
+                f"{self._place.link} holds another base",
+                expected=f"weights {self._last.base}",
+                found=f"weights {self._weights}",
+                hint="name another target for this base",
+            )
+
+    def _refuse_drift(self) -> None:
+        """A change must not sweep away what somebody wrote into the current generation."""
+        if self._current is None:
+            return
+        state = self._current
+        drifts = find_drift(
+            self._place.link, self._fingerprint, state.touched, state.files, depth=Depth.STAMPS
+        )
+        if drifts:
+            first = drifts[0]
+            raise IntegrityError(
+                "E206",
+                f"{self._place.link} was changed outside PatchHub: {first.where}",
+                expected=first.expected,
+                found=first.found,
+                hint=f"keep what you need of it, remove the link {self._place.link}, apply again",
+                drifts=[f"{drift.where}: {drift.found}" for drift in drifts],
+            )
+
+    def _base_stamps(self) -> dict[str, str]:
+        """Stamps of the base's files of weights; those that changed are read whole."""
+        known = {} if self._last is None else self._last.base_files
+        stamps = {file.name: stamp(file) for file in self._base.shards}
+        changed = {name for name in stamps if known.get(name, stamps[name]) != stamps[name]}
+        suspects = [h.name for h in self._base.tensors.values() if h.file.name in changed]
+        check_tensors(
+            self._base, {name: self._fingerprint.tensors[name].sha256 for name in suspects}
+        )
+        return stamps
+
+    def _check_result(self, directory: Path) -> None:
+        try:
+            check_headers(open_checkpoint(directory), self._fingerprint)
+        except PatchHubError as error:
+            raise IntegrityError(
+                "E207", "the new generation is not a whole model", found=error.what
+            ) from error
+
+
+def _items(patches: Sequence[Patch], names: Sequence[str]) -> tuple[StackItem, ...]:
+    labels = names or [""] * len(patches)
+    return tuple(StackItem(p.id, name) for p, name in zip(patches, labels, strict=True))
+
+
+def _marks(directory: Path, shards: Sequence[Shard]) -> dict[str, FileMark]:
+    weights = {shard.name for shard in shards}
+    return {
+        name: FileMark(stamp(path), "" if name in weights else file_digest(path))
+        for name, path in list_files(directory).items()
+    }
+
+
+def _state(
+    identity: Identity, marks: dict[str, FileMark], stamps: dict[str, str], split: set[str]
+) -> State:
+    return State(
+        lineage=identity.lineage,
+        serial=identity.serial,
+        base=identity.base,
+        stack=identity.stack,
+        identity=identity.identity,
+        touched=identity.touched,
+        files=marks,
+        base_files=stamps,
+        split=tuple(sorted(split)),
+    )
