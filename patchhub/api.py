@@ -55,7 +55,7 @@ def load(
     """
     loaded = load_base(Path(base), device=device)
     if dtype is not None:
-        loaded.model.to(dtype)
+        loaded.model.to(dtype)  # type: ignore[arg-type]
     Composer.over(loaded).set_stack(_patches(stack))
     return loaded.model
 

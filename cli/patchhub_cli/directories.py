@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from patchhub_cli.output import short
@@ -14,15 +15,19 @@ def directory_lines(report: DirectoryReport) -> list[tuple[str, object]]:
     """Label and value, for people."""
     state = report.state
     held = ", ".join(item.name or f"ph:{short(item.id)}" for item in state.stack) or "no patches"
-    where = ", ".join(report.stacks) or "no stack of this registry"
+    where = ", ".join(map(str, report.stacks)) or "no state of a stack of this registry"
     lines: list[tuple[str, object]] = [
         ("directory", f"{report.directory} (generation {state.serial})"),
         ("holds", f"{report.base or short(state.base)}: {held}  (model {short(state.identity)})"),
         ("which is", where),
     ]
-    if state.pending:
-        lines.append(("unfinished", f"the next apply or revert will {state.pending} it"))
-    lines += [("changed", str(each)) for each in report.drift]
+    if report.pending:
+        lines.append(("unfinished", f"the next apply or revert will {report.pending} it"))
+    behind = [each for each in report.stacks if each.seq < each.head]
+    if behind and len(behind) == len(report.stacks):
+        hint = f"patchhub apply --stack {behind[0].stack} --model {report.directory}"
+        lines.append(("catch up with", hint))
+    lines += [("changed", f"{d.where}: {d.found}, not {d.expected}") for d in report.drift]
     if not report.drift:
         lines.append(("changed", "nothing, outside PatchHub"))
     if report.files is not None:
@@ -43,9 +48,9 @@ def directory_data(report: DirectoryReport) -> dict[str, object]:
         "weights": state.base,
         "patches": [{"ref": item.name, "id": item.id} for item in state.stack],
         "identity": state.identity,
-        "stacks": report.stacks,
-        "pending": state.pending,
-        "drift": [str(each) for each in report.drift],
+        "stacks": [asdict(each) for each in report.stacks],
+        "pending": report.pending,
+        "drift": [asdict(each) for each in report.drift],
         "files": report.files,
         "base_files": report.base_files,
         "equals_base": report.equals_base,

@@ -42,9 +42,9 @@ def emit(session: Session, reply: Reply) -> int:
         click.echo(envelope(session, data=reply.data, error=reply.error, exit=reply.exit))
         return reply.exit
     if reply.text:
-        click.echo(reply.text)
+        click.echo(visible(reply.text))
     if reply.error is not None:
-        click.echo(str(reply.error), err=True)
+        click.echo(visible(str(reply.error)), err=True)
     return reply.exit
 
 
@@ -53,7 +53,7 @@ def emit_error(session: Session, error: PatchHubError) -> int:
     if session.json:
         click.echo(envelope(session, data=None, error=error, exit=error.exit))
     else:
-        click.echo(str(error), err=True)
+        click.echo(visible(str(error)), err=True)
     return error.exit
 
 
@@ -88,7 +88,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: st
         rows: Cells; None shows as a dash.
         right: One letter per column, ``r`` to align it right (the rest is left).
     """
-    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["-" if cell is None else _line(cell) for cell in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(headers), *cells]) for i in range(len(headers))]
     aligned = [
         "  ".join(
@@ -104,13 +104,22 @@ def pairs(items: Sequence[tuple[str, object]]) -> str:
     """Label and value, one pair per line, values aligned; None shows as a dash."""
     width = max((len(label) for label, _ in items), default=0)
     return "\n".join(
-        f"{label:<{width}}  {'-' if value is None else value}" for label, value in items
+        f"{label:<{width}}  {'-' if value is None else _line(value)}" for label, value in items
     )
+
+
+def visible(text: str) -> str:
+    """The text with control characters spelled out: what models and files say moves no cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def short(digest: str) -> str:
     """First twelve hex digits: enough for people."""
     return digest[:12]
+
+
+def _line(value: object) -> str:
+    return visible(str(value)).replace("\n", "\\n")
 
 
 def _error(error: PatchHubError) -> dict[str, object]:

@@ -103,9 +103,7 @@ def test_errors_are_messages_with_a_status(capsys: pytest.CaptureFixture[str]) -
     error = ConflictError("E304", "plan is stale", expected=1, found=2, hint="again", seq=7)
     status, out, err = _call(capsys, error)
     assert (status, out) == (4, "")
-    assert err == (
-        "error[E304] plan is stale\n  expected  1\n  found     2\n  hint      again\n"
-    )
+    assert err == ("error[E304] plan is stale\n  expected  1\n  found     2\n  hint      again\n")
     status, out, err = _call(capsys, error, "--json")
     assert (status, err) == (4, "")
     assert json.loads(out)["error"] == {

@@ -142,13 +142,14 @@ def _write_material(world: World, directory: Path) -> None:
 
 def _questions(request: EditRequest) -> list[tuple[str, str]]:
     """The edited prompt and one of each probe that a reader understands at once."""
-    first = {probe.kind: probe.prompt for probe in reversed(request.probes)}
-    shown = (
-        ("same fact", "paraphrase"),
-        ("neighbour", "neighbourhood"),
-        ("other fact", "other_relation"),
-    )
-    return [("edited", request.prompt), *((what, first[k]) for what, k in shown if k in first)]
+    first = {str(probe.kind): probe.prompt for probe in reversed(request.probes)}
+    shown = {
+        "same fact": "paraphrase",
+        "neighbour": "neighbourhood",
+        "other fact": "other_relation",
+    }
+    found = ((what, first.get(kind)) for what, kind in shown.items())
+    return [("edited", request.prompt), *((what, prompt) for what, prompt in found if prompt)]
 
 
 def _answers(reply: Reply) -> dict[str, str]:

@@ -114,7 +114,8 @@ def _directory(directory: Path, prompts: Sequence[str], device: str) -> list[str
         raise NotFoundError("E109", f"{directory} is not a model directory")
     # Resolved once: a switch of generations meanwhile cannot mix two of them.
     where = directory.resolve()
-    model = AutoModelForCausalLM.from_pretrained(where).to(device)
+    model = AutoModelForCausalLM.from_pretrained(where)
+    model.to(device)  # type: ignore[arg-type]
     return _answers(model, AutoTokenizer.from_pretrained(where), prompts)
 
 

@@ -6,14 +6,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.errors import IntegrityError, NotFoundError
+from patchhub.errors import ConflictError, IntegrityError, NotFoundError
 from patchhub_registry.operations import localfiles
 
 if TYPE_CHECKING:
-    from patchhub.checkpoint import Drift, State
+    from collections.abc import Iterator
+
+    from patchhub.checkpoint import Drift, Identity
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
     from patchhub_registry.schema import BaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A state in a stack's history.
+
+    Attributes:
+        stack: Name of the stack.
+        seq: The newest entry after which the stack was this model.
+        head: The newest entry of all.
+    """
+
+    stack: str
+    seq: int
+    head: int
+
+    def __str__(self) -> str:
+        behind = "" if self.seq == self.head else f", behind {self.stack}@{self.head}"
+        return f"{self.stack}@{self.seq}{behind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +45,16 @@ class DirectoryReport:
         directory: Where it is.
         state: What it says about itself.
         base: Name of its base in the registry; None if the registry does not know it.
-        stacks: Stacks of the registry whose model this is, as ``name@seq``.
+        stacks: Where in the registry's stacks this model is; none if they never had it.
         drift: What was changed outside PatchHub.
         files: SHA-256 over every file that `from_pretrained` reads; None if not asked for.
         base_files: The same of the base's directory.
     """
 
     directory: Path
-    state: State
+    state: Identity
     base: str | None
-    stacks: tuple[str, ...]
+    stacks: tuple[Position, ...]
     drift: tuple[Drift, ...]
     files: str | None = None
     base_files: str | None = None
@@ -42,6 +63,12 @@ class DirectoryReport:
     def equals_base(self) -> bool | None:
         """Whether every file equals the base's; None if that was not asked for."""
         return None if self.base_files is None else self.files == self.base_files
+
+    @property
+    def pending(self) -> str | None:
+        """What the next change will do with one that a crash left half done, if there is one."""
+        found: str | None = getattr(self.state, "pending", None)
+        return found
 
     def require(self) -> None:
         """Pass if the directory is what it says.
@@ -53,8 +80,8 @@ class DirectoryReport:
             raise IntegrityError(
                 "E206",
                 f"{self.directory} was changed outside PatchHub",
-                found="; ".join(str(each) for each in self.drift[:5]),
-                hint="patchhub apply --stack STACK --model DIR writes it anew",
+                found="; ".join(f"{each.where}: {each.found}" for each in self.drift[:5]),
+                hint=f"keep what you need of it, remove the link {self.directory}, apply again",
             )
 
 
@@ -72,20 +99,16 @@ def inspect(
     Raises:
         NotFoundError: E109. ConflictError: E308, PatchHub did not make it.
     """
-    from patchhub.checkpoint import directory_digest, read_state, verify_directory
+    from patchhub.checkpoint import directory_digest, verify_directory
 
-    state = read_state(directory)
+    state = _state(directory)
     base = _base(registry, state.base)
     drift = [] if base is None else verify_directory(directory, base.fingerprint, deep=deep)
     report = DirectoryReport(
         directory,
         state,
         None if base is None else base.name,
-        tuple(
-            f"{found.name}@{found.seq}"
-            for found in map(registry.stack, registry.stacks())
-            if found.identity == state.identity
-        ),
+        tuple(_places(registry, state)),
         tuple(drift),
     )
     if not deep:
@@ -96,6 +119,26 @@ def inspect(
         files=directory_digest(directory),
         base_files=None if where is None else directory_digest(where),
     )
+
+
+def _state(directory: Path) -> Identity:
+    from patchhub.checkpoint import identify, read_state
+
+    try:
+        return read_state(directory)
+    except ConflictError:
+        copied = identify(directory) if directory.is_dir() else None
+        if copied is None:
+            raise
+        return copied
+
+
+def _places(registry: Registry, state: Identity) -> Iterator[Position]:
+    for name in registry.stacks():
+        entries = registry.log(name)
+        found = [entry.seq for entry in entries if entry.composed == state.identity]
+        if found:
+            yield Position(name, found[-1], entries[-1].seq)
 
 
 def _base(registry: Registry, weights: str) -> BaseRecord | None:
