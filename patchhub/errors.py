@@ -147,7 +147,6 @@ CODES: dict[str, str] = {
     # E3xx conflicts
     "E301": "stack already says something about this subject and relation",
     "E302": "patch needs another context",
-    "E303": "other patches need this one",
     "E304": "plan is stale",
     "E305": "head moved while committing",
     "E306": "patch is already in the stack",

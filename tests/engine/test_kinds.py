@@ -1,0 +1,131 @@
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from patchhub.errors import InvalidInputError
+from patchhub.kinds import Roles, WeightKind, kind_of, storage
+from patchhub.manifest import Kind
+from tests.engine.patches import dense, low_rank
+
+NUMBERS = st.floats(-100, 100, width=32) | st.sampled_from([0.0, -0.0, 1e-38, 3e38, 1e-45])
+
+
+def matrix(draw: st.DrawFn, rows: int, columns: int) -> Tensor:
+    row = st.lists(NUMBERS, min_size=columns, max_size=columns)
+    values = draw(st.lists(row, min_size=rows, max_size=rows))
+    return torch.tensor(values, dtype=torch.float32).reshape(rows, columns)
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> tuple[WeightKind, Roles]:
+    d_out, d_in, rank = (draw(st.integers(1, 4)) for _ in range(3))
+    if draw(st.booleans()):
+        roles = {"A": matrix(draw, rank, d_in), "B": matrix(draw, d_out, rank)}
+        return kind_of(Kind.LOW_RANK), roles
+    delta = matrix(draw, d_out, d_in)
+    return kind_of(Kind.DENSE), {"delta": delta[:, 0] if draw(st.booleans()) else delta}
+
+
+def exact(roles: Roles) -> list[list[Fraction]]:
+    """Δ as exact rational numbers, a vector as one column."""
+    if "delta" in roles:
+        rows = roles["delta"].reshape(roles["delta"].shape[0], -1)
+        return [[Fraction(x) for x in row] for row in rows.tolist()]
+    a, b = roles["A"].tolist(), roles["B"].tolist()
+    return [
+        [
+            sum((Fraction(x) * Fraction(y) for x, y in zip(row, column, strict=True)), Fraction())
+            for column in zip(*a, strict=True)
+        ]
+        for row in b
+    ]
+
+
+@settings(deadline=None, max_examples=100)
+@given(updates())
+def test_terms_are_exact_and_bounded(update: tuple[WeightKind, Roles]) -> None:
+    kind, roles = update
+    truth = exact(roles)
+    places = torch.tensor([(i, j) for i in range(len(truth)) for j in range(len(truth[0]))])
+    terms = kind.products(roles, places[:, 0], places[:, 1])
+    assert terms.shape == (len(places), kind.term_count(roles))
+    assert terms.dtype == torch.float64
+    bound = kind.magnitude(roles, slice(0, len(truth)))
+    for (i, j), row in zip(places.tolist(), terms.tolist(), strict=True):
+        assert sum(map(Fraction, row)) == truth[i][j]
+        size = bound[i] if bound.ndim == 1 else bound[i, j]
+        assert Fraction(size.item()) >= sum(abs(Fraction(term)) for term in row)
+
+
+@settings(deadline=None, max_examples=60)
+@given(updates(), st.data())
+def test_rows_are_added_within_the_bound(
+    update: tuple[WeightKind, Roles], data: st.DataObject
+) -> None:
+    kind, roles = update
+    truth = exact(roles)
+    start = data.draw(st.integers(0, len(truth) - 1))
+    rows = slice(start, data.draw(st.integers(start + 1, len(truth))))
+    size = kind.magnitude(roles, rows)
+    total = torch.full_like(size, 0.25)
+    kind.add_to(total, roles, rows)
+    error = (kind.term_count(roles) + 1) * 2.0**-52
+    for i, (found, bound) in enumerate(zip(total, size, strict=True)):
+        for j, value in enumerate(found.reshape(-1).tolist()):
+            limit = (Fraction(bound.reshape(-1)[j].item()) + 1) * Fraction(error)
+            assert abs(Fraction(value) - Fraction(1, 4) - truth[rows.start + i][j]) <= limit
+
+
+def test_kinds_are_loaded_by_name() -> None:
+    for kind in (Kind.LOW_RANK, Kind.DENSE):
+        assert kind_of(kind).kind == kind
+        assert kind_of(kind).algebra == "additive"
+    for later in set(Kind) - {Kind.LOW_RANK, Kind.DENSE}:
+        with pytest.raises(InvalidInputError) as caught:
+            kind_of(later)
+        assert caught.value.code == "E113"
+
+
+def test_one_rank_on_disk_and_the_true_ranks_in_the_manifest() -> None:
+    patch = low_rank(ranks=(1, 3, 2))
+    tensors = storage.decode(patch.files()["adapter_model.safetensors"], what="x")
+    assert {tuple(t.shape) for t in tensors.values()} == {(3, 4), (5, 3)}
+    assert [site.rank for site in patch.manifest.sites] == [1, 3, 2]
+    for i, rank in enumerate((1, 3, 2)):
+        name = f"base_model.model.h.{i}.fc.lora_{{}}.weight"
+        assert not tensors[name.format("A")][rank:].any()
+        assert not tensors[name.format("B")][:, rank:].any()
+        assert torch.equal(
+            tensors[name.format("B")] @ tensors[name.format("A")],
+            patch.payload[f"h.{i}.fc.weight"]["B"] @ patch.payload[f"h.{i}.fc.weight"]["A"],
+        )
+
+
+def test_dense_files_hold_the_upright_matrix() -> None:
+    patch = dense()
+    tensors = storage.decode(patch.files()["patch.safetensors"], what="x")
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {
+        "h.0.fc.bias/delta": (5,),
+        "h.0.fc.weight/delta": (5, 4),
+    }
+
+
+@pytest.mark.parametrize("dtype", storage.DTYPES)
+def test_tensors_survive_storage_bit_by_bit(dtype: str) -> None:
+    kind = storage.DTYPES[dtype]
+    high = 2 if kind == torch.bool else 256
+    raw = torch.randint(0, high, (3, 2, kind.itemsize), dtype=torch.uint8)
+    tensor = raw.view(kind).reshape(3, 2)
+    assert storage.dtype_name(kind) == dtype
+    for view in (tensor, tensor.T, tensor[:, 1], tensor[0, 0], tensor[:0]):
+        data = storage.to_bytes(view)
+        back = storage.from_bytes(dtype, tuple(view.shape), data)
+        assert (back.dtype, back.shape) == (view.dtype, view.shape)
+        assert storage.to_bytes(back) == data
+        assert data == b"".join(storage.to_bytes(x) for x in view.reshape(-1))
+    with pytest.raises(InvalidInputError, match="E112"):
+        storage.from_bytes("F4", (2,), b"x")
