@@ -1,7 +1,7 @@
 """The error family: every failure a user can cause, with a stable code and an exit status.
 
-A message says what is wrong, what was expected, what was found and what to do next. Codes are stable;
-scripts may match them. Nothing in this module imports torch.
+A message says what is wrong, what was expected, what was found and what to do next. Codes are
+stable; scripts may match them. Nothing in this module imports torch.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def pico_directory(
 def pico_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: every text round-trips, offsets are exact, end token is id 0."""
     backend = Tokenizer.from_str(_trained())
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         eos_token=END,
         bos_token=END,
