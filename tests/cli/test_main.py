@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 import pytest
+
+from patchhub.errors import ConflictError, GuardRefusedError
 from patchhub_cli.main import COMMANDS, SECTIONS, Program, main, summary, verb
 from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
-
-from patchhub.errors import ConflictError, GuardRefusedError
 from tests.cli.conftest import Run
 
 NAMES = sorted(p.stem for p in COMMANDS.glob("*.py") if not p.stem.startswith("_"))

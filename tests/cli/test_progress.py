@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from patchhub_cli import progress
 from patchhub_cli.progress import Progress
 

@@ -79,6 +79,7 @@ def add_base(
             f"{directory} is not a model directory",
             expected="a directory with config.json, *.safetensors and tokenizer files",
         )
+    stamps = localfiles.stamps_of(where)
     found = fingerprint(where, progress=localfiles.phase(progress, "hash base"))
     if probes is not None:
         localfiles.keep_probes(registry, found.weights, Path(probes))
@@ -86,7 +87,7 @@ def add_base(
         localfiles.keep_texts(registry, found.weights, Path(texts))
     record = registry.add_base(name, found, {"model_type": _model_type(where)})
     registry.link_base(name, where)
-    localfiles.trust(registry, found.weights, where)
+    localfiles.trust(registry, found.weights, where, stamps)
     return BaseSummary(record, where)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-Stat = list[list[str | int]]
+Stamps = list[list[str | int]]
 
 
 def material(registry: Registry, weights: str) -> Path:
@@ -76,9 +76,16 @@ def probes_file(registry: Registry, weights: str) -> Path:
     return material(registry, weights) / "probes.jsonl"
 
 
-def trust(registry: Registry, weights: str, directory: Path) -> None:
-    """Remember the files of a directory whose every byte was just hashed."""
-    note = json.dumps({"directory": str(directory.resolve()), "files": _stat(directory)})
+def trust(registry: Registry, weights: str, directory: Path, stamps: Stamps) -> None:
+    """Remember the files of a directory whose every byte was hashed.
+
+    Args:
+        registry: Where to remember it.
+        weights: Digest of the base's weights.
+        directory: The directory.
+        stamps: Its files as `stamps_of` saw them *before* they were hashed.
+    """
+    note = json.dumps({"directory": str(directory.resolve()), "files": stamps})
     write_bytes(material(registry, weights) / "trusted.json", note.encode())
 
 
@@ -88,7 +95,7 @@ def trusted(registry: Registry, weights: str, directory: Path) -> bool:
         note = json.loads((material(registry, weights) / "trusted.json").read_bytes())
     except (OSError, ValueError):
         return False
-    return bool(note == {"directory": str(directory.resolve()), "files": _stat(directory)})
+    return bool(note == {"directory": str(directory.resolve()), "files": stamps_of(directory)})
 
 
 def base_directory(
@@ -108,6 +115,7 @@ def base_directory(
     directory = registry.base_path(base.name)
     check_headers(open_checkpoint(directory), base.fingerprint)
     if not trusted(registry, base.weights, directory):
+        stamps = stamps_of(directory)
         found = fingerprint(directory, progress=phase(progress, "hash base"))
         if found.weights != base.weights:
             raise IntegrityError(
@@ -117,7 +125,7 @@ def base_directory(
                 found=found.weights,
                 hint=f"bring the files back, or: patchhub base add {base.name} DIRECTORY",
             )
-        trust(registry, base.weights, directory)
+        trust(registry, base.weights, directory, stamps)
     return directory, base.fingerprint
 
 
@@ -137,7 +145,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def _stat(directory: Path) -> Stat:
+def stamps_of(directory: Path) -> Stamps:
+    """Name, device, inode, size and time of change of every file.
+
+    The time of the last status change is left out: a hard link, such as `apply` makes, changes it.
+    """
     files: Sequence[Path] = sorted(p for p in directory.resolve().iterdir() if p.is_file())
     facts = [(p.name, p.stat()) for p in files]
-    return [[n, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for n, s in facts]
+    return [[n, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns] for n, s in facts]
