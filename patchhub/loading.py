@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -35,11 +36,6 @@ class LoadedBase:
     directory: Path
     fingerprint: Fingerprint
     arch: Architecture
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the model's embeddings."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[return-value, union-attr]
 
 
 def load_base(
@@ -83,7 +79,8 @@ def load_base(
             expected="a fast tokenizer (tokenizer.json)",
             found=type(tokenizer).__name__,
         )
-    model = model.to(device).eval().requires_grad_(False)
+    nn.Module.to(model, device).requires_grad_(False)
+    model.train(False)
     return LoadedBase(model, tokenizer, resolved, identity, architecture(model.config.model_type))
 
 
@@ -91,9 +88,9 @@ def load_base(
 def _quiet() -> Iterator[None]:
     """Without transformers' own progress bars; whoever calls us shows one."""
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -32,18 +32,18 @@ class LabelLoss:
         self.size = len(rows)
         self._base, self._layer = base, layer
         self._batch = pad(
-            [row.ids for row in rows], filler=filler_id(base.tokenizer), device=base.device
+            [row.ids for row in rows], filler=filler_id(base.tokenizer), device=base.model.device
         )
         triples = [
             (i, slot, label)
             for i, row in enumerate(rows)
             for slot, label in zip(row.slots, row.labels, strict=True)
         ]
-        self._rows, self._slots, self._labels = torch.tensor(triples, device=base.device).T
+        self._rows, self._slots, self._labels = torch.tensor(triples, device=base.model.device).T
         self._weights = torch.tensor(
             [1.0 / (len(rows) * len(row.slots)) for row in rows for _ in row.slots],
             dtype=base.model.dtype,
-            device=base.device,
+            device=base.model.device,
         )
         with torch.no_grad(), recorded_below(base.model, base.arch, layer) as self._below:
             self._logits()

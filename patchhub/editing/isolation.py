@@ -128,7 +128,8 @@ class _Generators:
 
     @classmethod
     def now(cls) -> _Generators:
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        cuda = torch.cuda.get_rng_state_all() if started else []
         return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
 
     def restore(self) -> None:

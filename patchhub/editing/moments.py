@@ -154,7 +154,7 @@ def compute_moments(
     sums: dict[int, Tensor] = {}
     count = done = 0
     for rows in _batches(base, texts):
-        batch = pad(rows, filler=filler_id(base.tokenizer), device=base.device)
+        batch = pad(rows, filler=filler_id(base.tokenizer), device=base.model.device)
         with seen_inputs(modules) as seen, stopped_after(last):
             base.model.base_model(input_ids=batch.ids, attention_mask=batch.mask)
         real = batch.mask.bool()
@@ -193,7 +193,7 @@ def _batches(base: LoadedBase, texts: Sequence[str]) -> Iterator[list[tuple[int,
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.contiguous().numpy()).cast("B")
+    return memoryview(tensor.contiguous().numpy().data).cast("B")
 
 
 def _save(moments: Moments, file: Path) -> None:

@@ -68,7 +68,7 @@ def moment_layers(base: LoadedBase, settings: InsertSettings) -> tuple[int, ...]
 
 def unit(direction: Tensor) -> Tensor:
     """The vector at length 1; cosmetic, the update does not depend on the scale."""
-    return direction / direction.norm()
+    return torch.nn.functional.normalize(direction, dim=0, eps=0.0)
 
 
 def insert_each(

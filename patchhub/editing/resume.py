@@ -40,7 +40,7 @@ class CutRows:
     ) -> None:
         check_length(model, rows)
         self.model, self.arch = model, arch
-        device = model.get_input_embeddings().weight.device
+        device = model.device
         cuts = torch.tensor([row.lookup for row in rows])
         tails = pad([row.ids[row.lookup :] for row in rows], filler=filler, device=device)
         # Rows meet at the cut: prefixes are padded on the left, tails on the right.
@@ -69,7 +69,8 @@ class CutRows:
             past_key_values=cache,
             use_cache=True,
         )
-        return [(layer.keys, layer.values) for layer in cache.layers]
+        layers: list[Any] = list(cache.layers)
+        return [(layer.keys, layer.values) for layer in layers]
 
     def run(self, rows: Tensor, positions: Tensor) -> Tensor:
         """One pass over what follows the cuts; logits ``(m, v)`` at the given places only."""

@@ -20,6 +20,7 @@ def factorise(moment: Tensor) -> Tensor:
     Raises:
         InvalidInputError: E145, the matrix is not positive definite.
     """
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex(moment.double())
     if int(info) != 0 or not bool(torch.isfinite(factor).all()):
         raise InvalidInputError(
@@ -35,7 +36,8 @@ def factorise(moment: Tensor) -> Tensor:
 def solve(factor: Tensor, right: Tensor) -> Tensor:
     """``C⁻¹ right`` for ``right`` of shape ``(n,)`` or ``(n, m)``, given ``factor`` of C."""
     columns = right.double().reshape(factor.shape[0], -1)
-    return torch.cholesky_solve(columns, factor).reshape(right.shape)
+    solution: Tensor = torch.cholesky_solve(columns, factor).reshape(right.shape)
+    return solution
 
 
 def ridge_rows(factor: Tensor, keys: Tensor, ridge: float) -> Tensor:

@@ -146,11 +146,14 @@ def find_target(
         log_p = batch.run(places, positions).log_softmax(-1)
         nll = -(log_p[:-1].gather(1, batch.labels[:, None])[:, 0] * weights).sum()
         drift = (log_p[-1].exp() * (log_p[-1] - start.essence)).sum()
-        decay = delta.norm() / start.origin.norm() ** 2
-        return nll + settings.kl * drift + settings.weight_decay * decay
+        decay = torch.linalg.vector_norm(delta) / start.origin.square().sum()
+        total: Tensor = nll + settings.kl * drift + settings.weight_decay * decay
+        return total
 
     with from_layer(model, arch, layer, below), changed_output(module, shifted):
-        losses = _descend(delta, loss, settings, settings.clamp * start.origin.norm())
+        losses = _descend(
+            delta, loss, settings, settings.clamp * torch.linalg.vector_norm(start.origin)
+        )
     return Target(delta.detach(), start.origin, start.keys, start.outputs, losses)
 
 
@@ -177,7 +180,7 @@ def _descend(
         (delta.grad,) = torch.autograd.grad(current, [delta])
         optimizer.step()
         with torch.no_grad():
-            norm = delta.norm()
+            norm = torch.linalg.vector_norm(delta)
             if norm > radius:
                 delta.mul_(radius / norm)
     return tuple(losses)

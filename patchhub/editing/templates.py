@@ -108,20 +108,19 @@ def sample_texts(
         length: Total length in tokens.
         top_k: Keep only the most probable tokens before drawing; ``None`` keeps all.
     """
-    device = model.get_input_embeddings().weight.device
     ids = _starts(tokenizer, count)
     cache: Any = DynamicCache()
     step = ids
     while ids.shape[1] < length:
         output = model(
-            input_ids=step.to(device),
-            attention_mask=torch.ones_like(ids).to(device),
+            input_ids=step.to(model.device),
+            attention_mask=torch.ones_like(ids).to(model.device),
             past_key_values=cache,
             use_cache=True,
         )
         step = _draw(output.logits[:, -1], generator, top_k)
         ids = torch.cat([ids, step], dim=1)
-    return [tokenizer.decode(row, skip_special_tokens=True) for row in ids.tolist()]
+    return [str(tokenizer.decode(row, skip_special_tokens=True)) for row in ids.tolist()]
 
 
 def _draw(logits: Tensor, generator: torch.Generator, top_k: int | None) -> Tensor:

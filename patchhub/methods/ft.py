@@ -107,7 +107,9 @@ class Ft:
             weights = []
             for name in names:
                 copy = module.get_parameter(name).detach().clone()
-                weights.append(stack.enter_context(swapped(module, name, copy)).requires_grad_())
+                weight = stack.enter_context(swapped(module, name, copy))
+                weight.requires_grad = True
+                weights.append(weight)
             changes = boxed_descent(
                 weights,
                 losses,

@@ -44,7 +44,7 @@ def pico_base(family: str, dtype: torch.dtype = torch.float32) -> LoadedBase:
     if dtype is torch.float64:
         for module in base.model.modules():
             if isinstance(module, GPTJAttention):
-                module._attn = partial(_gptj_attention, module)
+                module.__dict__["_attn"] = partial(_gptj_attention, module)
     return base
 
 

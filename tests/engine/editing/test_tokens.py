@@ -71,7 +71,7 @@ def test_a_character_no_token_covers_is_a_typed_error() -> None:
 def test_a_token_across_the_boundary_is_refused() -> None:
     backend = Tokenizer(models.WordLevel({"born in Rome": 0, "?": 1}, unk_token="?"))
     backend.pre_tokenizer = pre_tokenizers.Split("|", "isolated")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)  # type: ignore[no-untyped-call]
     with pytest.raises(InvalidInputError) as error:
         target_row(tokenizer, "born in", "Rome")
     assert error.value.code == "E143"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from patchhub.editing.catalog import load_editor
+from patchhub.editing.editor import run_editor
+from patchhub.editing.prepare import prepare_context
+from patchhub.errors import InvalidInputError
+from patchhub.request import EditRequest
+from tests.engine.editing.support import REQUEST, TEXTS, pico_base
+
+
+def test_only_what_is_needed_is_computed() -> None:
+    base = pico_base("gpt2")
+    context = prepare_context(base, load_editor("ft"), [REQUEST], seed=3)
+    assert context.templates is None
+    assert context.moments is None
+    assert context.seed == 3
+
+
+def test_settings_choose_the_blocks_and_no_settings_mean_all() -> None:
+    base, editor = pico_base("llama"), load_editor("rome")
+    one = prepare_context(base, editor, [REQUEST], seed=0, settings={"layer": 1}, corpus=TEXTS)
+    every = prepare_context(base, editor, [REQUEST], seed=0, corpus=TEXTS)
+    none = prepare_context(
+        base, editor, [REQUEST], seed=0, settings={"layer": 1, "covariance": False}
+    )
+    assert one.moments is not None
+    assert every.moments is not None
+    assert one.moments.layers == (1,)
+    assert every.moments.layers == (0, 1)
+    assert one.moments.digest([1]) == every.moments.digest([1])
+    assert none.moments is None
+
+
+def test_a_cache_changes_nothing_but_time(tmp_path: Path) -> None:
+    base, editor = pico_base("gpt2"), load_editor("rome")
+    ids = set()
+    for cache in (None, tmp_path, tmp_path):
+        context = prepare_context(
+            base, editor, [REQUEST], seed=1, settings={"layer": 0}, moments_cache=cache
+        )
+        ids.add(run_editor(editor, context, [REQUEST], {"layer": 0}).id)
+    assert len(ids) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_progress_is_reported() -> None:
+    phases: list[str] = []
+    base, editor = pico_base("gpt2"), load_editor("rome")
+    context = prepare_context(
+        base,
+        editor,
+        [REQUEST],
+        seed=1,
+        settings={"layer": 0},
+        corpus=TEXTS,
+        progress=lambda phase, done, total: phases.append(phase),
+    )
+    run_editor(editor, context, [REQUEST], {"layer": 0})
+    assert set(phases) == {"statistics", "edit"}
+
+
+def test_nothing_is_computed_for_requests_that_will_be_refused() -> None:
+    unreadable = (str(1 // 0) for _ in range(1))
+    request = EditRequest(prompt="Mira was born in", target="Rome")
+    with pytest.raises(InvalidInputError) as error:
+        prepare_context(
+            pico_base("gpt2"), load_editor("rome"), [request], seed=0, corpus=unreadable
+        )
+    assert error.value.code == "E134"
+
+
+def test_the_generator_is_seeded_and_the_global_one_left_alone() -> None:
+    base, editor = pico_base("gpt2"), load_editor("rome")
+    state = torch.get_rng_state()
+    contexts = [
+        prepare_context(base, editor, [REQUEST], seed=s, settings={"layer": 0}, corpus=TEXTS)
+        for s in (1, 1, 2)
+    ]
+    assert torch.equal(torch.get_rng_state(), state)
+    texts = [c.templates.texts for c in contexts if c.templates is not None]
+    assert texts[0] == texts[1] != texts[2]

@@ -1,0 +1,94 @@
+"""Patches of ROME's family: ranks, sequences, sites and records."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from patchhub.composer.composer import Composer
+from patchhub.editing.catalog import load_editor
+from patchhub.editing.editor import run_editor
+from patchhub.editing.rank_one import InsertSettings, observe
+from patchhub.editing.tokens import target_row
+from patchhub.errors import InvalidInputError
+from patchhub.loading import LoadedBase
+from patchhub.manifest import Kind
+from patchhub.request import EditRequest
+from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_context
+
+ROME = load_editor("rome")
+STRONG = {"layer": 0, "weight_decay": 0.0, "clamp": 20.0}
+
+
+def probability(base: LoadedBase, request: EditRequest) -> float:
+    row = target_row(base.tokenizer, request.prompt, request.target)
+    log_p = base.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+    picked = [log_p[s, t] for s, t in zip(row.slots, row.labels, strict=True)]
+    return float(sum(picked, torch.zeros(())).exp())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gptj", "gpt_neox", "llama"])
+def test_several_requests_make_one_patch_that_holds_them_all(family: str) -> None:
+    context = pico_context(family)
+    base = context.base
+    other = EditRequest(prompt="Today we met Mira Tolven", target="in Rome", subject="Mira Tolven")
+    before = [probability(base, r) for r in (AT_END, other)]
+    patch = run_editor(ROME, context, [AT_END, other], STRONG)
+    (site,) = patch.manifest.sites
+    assert patch.kind is Kind.LOW_RANK
+    assert site.rank == 2
+    with Composer.over(base).applied(patch):
+        after = [probability(base, r) for r in (AT_END, other)]
+    assert after[0] > 10 * before[0]
+    assert after[1] > 10 * before[1]
+
+
+def test_the_second_request_sees_the_model_that_the_first_left() -> None:
+    """Rank two at once equals rank one, applied, then rank one again."""
+    context = pico_context("gpt2", torch.float64)
+    both = run_editor(ROME, context, [REQUEST, MIDDLE], STRONG)
+    first = run_editor(ROME, context, [REQUEST], STRONG)
+    (site,) = both.manifest.sites
+    with Composer.over(context.base).applied(first):
+        second = run_editor(ROME, context, [MIDDLE], STRONG)
+    roles = both.payload[site.tensor]
+    assert torch.equal(roles["A"][0], first.payload[site.tensor]["A"][0])
+    # The stored factors are rounded to float32, and the base to the stored dtype.
+    alone = second.payload[site.tensor]
+    delta = roles["B"][:, 1:] @ roles["A"][1:]
+    assert torch.allclose(delta, alone["B"] @ alone["A"], rtol=1e-3, atol=1e-4)
+    untouched = run_editor(ROME, context, [MIDDLE], STRONG).payload[site.tensor]
+    assert not torch.allclose(delta, untouched["B"] @ untouched["A"], rtol=1e-3, atol=1e-4)
+
+
+def test_the_record_says_what_the_edit_depends_on() -> None:
+    context = pico_context("gpt2")
+    assert context.templates is not None
+    assert context.moments is not None
+    plain = run_editor(ROME, context, [REQUEST], {"layer": 0, "covariance": False})
+    record = run_editor(ROME, context, [REQUEST], {"layer": 0}).manifest.method
+    assert record.name == "rome"
+    assert record.hparams["layer"] == 0
+    assert record.hparams["lr"] == "0.5"
+    assert record.templates == context.templates.digest
+    assert record.moments == context.moments.digest([0])
+    assert record.threads == torch.get_num_threads()
+    assert plain.manifest.method.moments is None
+
+
+def test_a_layer_nobody_knows_is_asked_for() -> None:
+    context = pico_context("gpt2")
+    with pytest.raises(InvalidInputError, match="E142") as error:
+        run_editor(ROME, context, [REQUEST])
+    assert error.value.hint is not None
+    assert "layer" in error.value.hint
+
+
+def test_r_rome_never_divides_by_a_negative_number() -> None:
+    """uᵀk̄ > 0 for any positive definite C; ROME's own uᵀk_b need not be."""
+    context = pico_context("llama", torch.float64)
+    assert context.moments is not None
+    for request in (REQUEST, MIDDLE):
+        key = observe(context, request, InsertSettings(layer=0)).keys.mean(0)
+        direction = torch.cholesky_solve(key[:, None], context.moments.factor(0))[:, 0]
+        assert float(direction @ key) > 0

@@ -1,0 +1,230 @@
+"""What every editing method, ours or a plugin's, owes to the rest of the house."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from patchhub.composer.composer import Composer
+from patchhub.editing.catalog import editor_names, load_editor
+from patchhub.editing.editor import EditContext, Editor, run_editor
+from patchhub.editing.prepare import prepare_context
+from patchhub.editing.tokens import target_row
+from patchhub.errors import InvalidInputError, PatchHubError
+from patchhub.patch import Patch
+from patchhub.request import EditRequest, Probe, ProbeKind
+from tests.engine.editing.support import AT_END, REQUEST, TEXTS, pico_base
+from tests.engine.editing.test_isolation import numpy_state
+
+METHODS = editor_names()
+FAMILIES = ("gpt2", "gptj", "llama")
+LAYER = {"layer": 0}
+
+
+def context_for(editor: Editor, family: str, seed: int = 0) -> EditContext:
+    base = pico_base(family)
+    return prepare_context(base, editor, [REQUEST], seed=seed, settings=LAYER, corpus=TEXTS)
+
+
+def snapshot(model: nn.Module) -> dict[str, Any]:
+    """Everything an editor might leave changed; compared by equality."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {
+        "bytes": {n: t.detach().contiguous().numpy().tobytes() for n, t in tensors},
+        "identity": {n: id(t) for n, t in tensors},
+        "storage": {n: t.data_ptr() for n, t in tensors},
+        "gradients": {n: (p.requires_grad, p.grad is None) for n, p in model.named_parameters()},
+        "modes": {n: m.training for n, m in model.named_modules()},
+        "hooks": {
+            n: [
+                list(getattr(m, table))
+                for table in (
+                    "_forward_hooks",
+                    "_forward_pre_hooks",
+                    "_backward_hooks",
+                    "_backward_pre_hooks",
+                )
+            ]
+            for n, m in model.named_modules()
+        },
+        "own": {n: sorted(m.__dict__) for n, m in model.named_modules()},
+        "python": random.getstate(),
+        "numpy": numpy_state(),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "threads": torch.get_num_threads(),
+        "grad mode": torch.is_grad_enabled(),
+    }
+
+
+def probability(model: nn.Module, ids: tuple[int, ...], slots: Any, labels: Any) -> float:
+    log_p = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    return float(sum((log_p[s, t] for s, t in zip(slots, labels, strict=True)), torch.zeros(())))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_model_and_the_generators_stay_as_they_were(name: str, family: str) -> None:
+    editor = load_editor(name)
+    context = context_for(editor, family)
+    before = snapshot(context.base.model)
+    run_editor(editor, context, [REQUEST], LAYER)
+    assert snapshot(context.base.model) == before
+
+
+@contextmanager
+def _fails_at(owner: Any, attribute: str, call: int) -> Iterator[list[int]]:
+    """Let the ``call``-th use of a function raise."""
+    real: Callable[..., Any] = getattr(owner, attribute)
+    calls: list[int] = []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise RuntimeError("injected")
+        return real(*args, **kwargs)
+
+    setattr(owner, attribute, failing)
+    try:
+        yield calls
+    finally:
+        setattr(owner, attribute, real)
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute", "call"),
+    [
+        (torch.optim.Adam, "step", 1),
+        (torch.optim.Adam, "step", 3),
+        (torch.Tensor, "log_softmax", 2),
+        (torch.Tensor, "log_softmax", 4),
+        (nn.Module, "__call__", 60),
+        (Patch, "build", 1),
+    ],
+    ids=["first step", "third step", "second loss", "fourth loss", "inside a pass", "at the end"],
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_they_stay_also_when_the_method_raises_half_way(
+    name: str, owner: Any, attribute: str, call: int
+) -> None:
+    editor = load_editor(name)
+    context = context_for(editor, "gpt2")
+    model = context.base.model
+    model.train()
+    model.requires_grad_(True)
+    before = snapshot(model)
+    try:
+        with (
+            pytest.raises(RuntimeError, match="injected"),
+            _fails_at(owner, attribute, call) as calls,
+        ):
+            run_editor(editor, context, [REQUEST], LAYER)
+        assert len(calls) >= call
+        assert snapshot(model) == before
+    finally:
+        model.train(False)
+        model.requires_grad_(False)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_patch(name: str, family: str) -> None:
+    editor = load_editor(name)
+    ids = []
+    for noise in (1, 2):
+        random.seed(noise)
+        np.random.seed(noise)
+        torch.manual_seed(noise)
+        ids.append(run_editor(editor, context_for(editor, family), [REQUEST], LAYER).id)
+    assert ids[0] == ids[1]
+    if "templates" in editor.needs:
+        other = run_editor(editor, context_for(editor, family, seed=1), [REQUEST], LAYER)
+        assert other.id != ids[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_patch_fits_the_composer_and_makes_the_target_likelier(name: str, family: str) -> None:
+    editor = load_editor(name)
+    context = context_for(editor, family)
+    base = context.base
+    row = target_row(base.tokenizer, AT_END.prompt, AT_END.target)
+    asked = (row.ids, row.slots, row.labels)
+    patch = run_editor(editor, context, [AT_END], LAYER)
+    before = probability(base.model, *asked)
+    with Composer.over(base).applied(patch):
+        assert probability(base.model, *asked) > before + 0.01
+    assert probability(base.model, *asked) == before
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_requests_are_recorded_without_their_probes(name: str) -> None:
+    editor = load_editor(name)
+    probe = Probe(ProbeKind.PARAPHRASE, "The birthplace of Mira Tolven is", ("Rome",))
+    request = EditRequest(
+        prompt=REQUEST.prompt, target="Rome", subject="Mira Tolven", id="a", probes=(probe,)
+    )
+    patch = run_editor(editor, context_for(editor, "gpt2"), [request], LAYER)
+    assert patch.manifest.method.requests == (request.digest(),)
+    assert patch.manifest.method.name == name
+    assert b"birthplace" not in b"".join(patch.files().values())
+    again = Patch.from_files(patch.files())
+    assert again.id == patch.id
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_request_without_what_the_method_needs_is_refused(name: str) -> None:
+    editor = load_editor(name)
+    context = context_for(editor, "gpt2")
+    with pytest.raises(InvalidInputError) as nothing:
+        run_editor(editor, context, [], LAYER)
+    assert nothing.value.code == "E134"
+    if "subject" not in editor.needs:
+        return
+    for request, code in (
+        (EditRequest(prompt="Mira was born in", target="Rome"), "E134"),
+        (EditRequest(prompt="Mira was born in", target="Rome", subject="Jon"), "E132"),
+        (EditRequest(prompt="Jon met Jon in", target="Rome", subject="Jon"), "E133"),
+    ):
+        with pytest.raises(InvalidInputError) as error:
+            run_editor(editor, context, [request], LAYER)
+        assert error.value.code == code
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [({"layer": 2}, "E144"), ({"nonsense": 1}, "E142"), ({"layer": "one"}, "E142"), (3, "E142")],
+)
+def test_wrong_settings_are_typed_errors(name: str, settings: object, code: str) -> None:
+    editor = load_editor(name)
+    with pytest.raises(PatchHubError) as error:
+        run_editor(editor, context_for(editor, "gpt2"), [REQUEST], settings)
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_is_refused(name: str) -> None:
+    editor = load_editor(name)
+    context = EditContext(
+        base=pico_base("gpt2", torch.bfloat16), generator=torch.Generator(), seed=0
+    )
+    with pytest.raises(InvalidInputError) as error:
+        run_editor(editor, context, [REQUEST], LAYER)
+    assert error.value.code == "E142"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_must_be_prepared_is_asked_for(name: str) -> None:
+    editor = load_editor(name)
+    context = EditContext(base=pico_base("gpt2"), generator=torch.Generator(), seed=0)
+    if not editor.needs & {"templates", "moments"}:
+        return
+    with pytest.raises(InvalidInputError, match="prepare_context"):
+        run_editor(editor, context, [REQUEST], LAYER)
