@@ -19,7 +19,6 @@ from patchhub.guard.verdict import Verdict
 from patchhub.loading import LoadedBase
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.scoring.batching import tokenise
 from patchhub.scoring.cache import AnswerCache
 from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.protocols import Protocol
@@ -29,8 +28,6 @@ T = TypeVar("T")
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase (``before``, ``after``), units done and units in all."""
-
-_MORE_TOKENS = 2  # an answer may begin with a line break and end in a full stop
 
 
 def check(
@@ -133,6 +130,7 @@ class _Session:
     ) -> None:
         self._base = base
         self._cache = cache
+        self._max_new_tokens = policy.max_new_tokens
         self._texts = _unique(text for task in tasks for text in task.wants.texts)
         self._questions = {
             protocol: _unique(
@@ -144,11 +142,9 @@ class _Session:
             )
             for protocol in Protocol
         }
-        longest = self._longest_answer()
-        self._max_new_tokens = max(policy.max_new_tokens, longest + _MORE_TOKENS if longest else 0)
         self.settings: dict[str, str | int] = {
             "dtype": str(base.model.dtype).removeprefix("torch."),
-            "max_new_tokens": self._max_new_tokens,
+            "max_new_tokens": policy.max_new_tokens,
         }
 
     def observe(
@@ -189,12 +185,6 @@ class _Session:
                 "tokenizer": dict(fingerprint.tokenizer),
             }
         )
-
-    def _longest_answer(self) -> int:
-        texts = _unique(
-            f" {answer}" for q in self._questions[Protocol.GENERATION] for answer in q.answers
-        )
-        return max((len(row.ids) for row in tokenise(self._base.tokenizer, texts)), default=0)
 
 
 def _tasks(policy: Policy, case: Case) -> list[_Task]:

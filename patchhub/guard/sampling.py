@@ -25,6 +25,7 @@ ANSWER_WORDS = 2
 
 _LENGTH = 48  # tokens of a sampled text
 _NEW_TOKENS = 12
+_ANSWER_TOKENS = 8
 _ROWS = 64
 _ROUNDS = 40
 _MIN_WORDS = 3
@@ -106,4 +107,6 @@ def _ask(base: LoadedBase, texts: list[str], generator: torch.Generator) -> Iter
     for question, answer in zip(cuts, said, strict=True):
         first = " ".join(answer.text.split()[:ANSWER_WORDS])
         if answers.words(first):
-            yield Question(question.prompt, (first,))
+            # What cannot be said in a few tokens is compared as a whole, as far as it goes.
+            short = len(tokenise(base.tokenizer, [first])[0].ids) <= _ANSWER_TOKENS
+            yield Question(question.prompt, (first,) if short else ())

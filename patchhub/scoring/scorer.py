@@ -27,7 +27,11 @@ ANSWER_VERSION = 1
 _UNPORTABLE = re.compile("[\x7f\ud800-\udfff]")
 
 Progress = Callable[[int, int], None]
-_Key = tuple[str, str]  # prompt, and under teacher forcing the answer
+_Key = tuple[str, str, int]
+"""Prompt; under teacher forcing the answer; under generation the longest continuation."""
+
+_MORE_TOKENS = 2  # an answer may begin with a line break and end in a full stop
+_STEP = 8  # longer limits are multiples of it, so that few batches differ
 
 
 class Scorer:
@@ -40,7 +44,7 @@ class Scorer:
         model: A decoder-only language model.
         tokenizer: Its fast tokenizer.
         batch_size: Questions per forward pass.
-        max_new_tokens: Longest answer under generation.
+        max_new_tokens: Longest answer under generation; more where an accepted answer needs it.
         cache: Where answers are kept; used only when ``state`` says whose they are.
         state: Identity of the model's weights, config and tokenizer; "" for unknown.
     """
@@ -84,7 +88,7 @@ class Scorer:
             InvalidInputError: E150, a prompt is too long for the model; E131, teacher forcing of a
                 question without an answer; E143, the tokenizer gives no offsets.
         """
-        keys = [_key(question, protocol) for question in questions]
+        keys = self._keys(questions, protocol)
         scope = self._scope(protocol)
         known = dict(self._cache.get(scope)) if self._cache is not None else {}
         wanted = dict.fromkeys(key for key in keys if _text(key) not in known)
@@ -107,37 +111,54 @@ class Scorer:
             progress=progress,
         )
 
+    def _keys(self, questions: Sequence[Question], protocol: Protocol) -> list[_Key]:
+        if protocol is Protocol.TEACHER_FORCED:
+            return [(question.prompt, _canonical_answer(question), 0) for question in questions]
+        texts = list(dict.fromkeys(answer for q in questions for answer in q.answers))
+        rows = tokenise(self.tokenizer, [f" {text}" for text in texts])
+        need = {t: len(row.ids) + _MORE_TOKENS for t, row in zip(texts, rows, strict=True)}
+        return [
+            (q.prompt, "", self._limit(max((need[a] for a in q.answers), default=0)))
+            for q in questions
+        ]
+
+    def _limit(self, need: int) -> int:
+        return self.max_new_tokens if need <= self.max_new_tokens else -(-need // _STEP) * _STEP
+
     def _answer(
         self, keys: list[_Key], protocol: Protocol, total: int, progress: Progress | None
     ) -> dict[str, Reply]:
-        prompts = [prompt for prompt, _ in keys]
+        prompts = [key[0] for key in keys]
         rows = tokenise(self.tokenizer, prompts)
-        forced = protocol is Protocol.TEACHER_FORCED
-        if not forced:
-            check_length(self.model, rows, prompts, self.max_new_tokens)
         replies: dict[str, Reply] = {}
         done = total - len(keys)
-        for batch in by_length([len(row.ids) for row in rows], self.batch_size):
-            if forced:
-                found = self._forced([keys[i] for i in batch])
-            else:
-                found = self._generated([rows[i].ids for i in batch])
-            replies.update((_text(keys[i]), reply) for i, reply in zip(batch, found, strict=True))
-            done += len(batch)
-            if progress is not None:
-                progress(done, total)
+        for limit in sorted({key[2] for key in keys}):
+            group = [i for i, key in enumerate(keys) if key[2] == limit]
+            if protocol is Protocol.GENERATION:
+                check_length(
+                    self.model, [rows[i] for i in group], [prompts[i] for i in group], limit
+                )
+            for places in by_length([len(rows[i].ids) for i in group], self.batch_size):
+                batch = [group[place] for place in places]
+                if protocol is Protocol.GENERATION:
+                    found = self._generated([rows[i].ids for i in batch], limit)
+                else:
+                    found = self._forced([keys[i][:2] for i in batch])
+                for i, reply in zip(batch, found, strict=True):
+                    replies[_text(keys[i])] = reply
+                done += len(batch)
+                if progress is not None:
+                    progress(done, total)
         return replies
 
-    def _generated(self, rows: Sequence[Sequence[int]]) -> list[Reply]:
+    def _generated(self, rows: Sequence[Sequence[int]], limit: int) -> list[Reply]:
         def ended(tokens: Sequence[int]) -> bool:
             return answers.stop(self._decode(tokens), final=False) is not None
 
-        found = decode(
-            self.model, rows, max_new_tokens=self.max_new_tokens, ends=self._ends, stop=ended
-        )
+        found = decode(self.model, rows, max_new_tokens=limit, ends=self._ends, stop=ended)
         return [Reply(answers.said(self._decode(new)), tuple(new)) for new in found]
 
-    def _forced(self, pairs: Sequence[_Key]) -> list[Reply]:
+    def _forced(self, pairs: Sequence[tuple[str, str]]) -> list[Reply]:
         found = teacher_force(self.model, self.tokenizer, pairs)
         return [
             Reply(self._decode(one.predicted).strip(), one.predicted, one.wanted) for one in found
@@ -154,25 +175,22 @@ class Scorer:
             "version": ANSWER_VERSION,
             "state": self.state,
             "protocol": protocol.value,
-            "max_new_tokens": self.max_new_tokens,
             "dtype": str(self.model.dtype),
             "device": self.model.device.type,
         }
         return canonical.digest(parts)
 
 
-def _key(question: Question, protocol: Protocol) -> _Key:
-    if protocol is Protocol.GENERATION:
-        return question.prompt, ""
-    if not question.answers:
-        raise InvalidInputError(
-            "E131",
-            "teacher forcing needs an answer",
-            expected="a question with at least one accepted answer",
-            found=f"none for {question.prompt[:80]!r}",
-            hint="ask it by generation",
-        )
-    return question.prompt, question.answers[0]
+def _canonical_answer(question: Question) -> str:
+    if question.answers:
+        return question.answers[0]
+    raise InvalidInputError(
+        "E131",
+        "teacher forcing needs an answer",
+        expected="a question with at least one accepted answer",
+        found=f"none for {question.prompt[:80]!r}",
+        hint="ask it by generation",
+    )
 
 
 def _text(key: _Key) -> str:

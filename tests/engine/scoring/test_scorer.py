@@ -121,8 +121,8 @@ def test_cache_answers_for_the_same_state_only(tmp_path: Path) -> None:
         Scorer(model, tokenizer, cache=cache).ask(QUESTIONS, Protocol.GENERATION)
         assert asked(model) == 3 * count
         again.max_new_tokens = 3
-        again.ask(QUESTIONS, Protocol.GENERATION)
-        assert asked(model) == 4 * count
+        again.ask(QUESTIONS[4:], Protocol.GENERATION)
+        assert asked(model) == 3 * count + 1
 
 
 def test_cached_text_is_judged_anew() -> None:
@@ -164,3 +164,16 @@ def test_what_no_file_can_hold_is_replaced() -> None:
     model, tokenizer = scripted({"Mira was born in": " Os\x7flo"})
     (found,) = Scorer(model, tokenizer).ask([Question("Mira was born in")], Protocol.GENERATION)
     assert found.text == "Os\ufffdlo"
+
+
+def test_a_long_accepted_answer_gets_the_room_it_needs() -> None:
+    long = "Llanfairpwllgwyngyllgogerychwyrn in Wales"
+    model, tokenizer = scripted({"Mira was born in": f" {long}", "Jon lives in": f" {long}"})
+    mira, jon = Scorer(model, tokenizer).ask(
+        [Question("Mira was born in", (long,)), Question("Jon lives in", ("Llan",))],
+        Protocol.GENERATION,
+    )
+    assert len(tokenizer(long)["input_ids"]) > 12
+    assert mira.correct
+    assert mira.text == long
+    assert len(jon.tokens) == 12
