@@ -41,7 +41,7 @@ class Intent:
 
     def _write(self) -> None:
         body = {key: value for key, value in asdict(self).items() if key != "file"}
-        temporary = self.file.with_suffix(".tmp")
+        temporary = self.file.with_name("writing")
         with temporary.open("wb") as stream:
             stream.write(json.dumps(body).encode())
             stream.flush()

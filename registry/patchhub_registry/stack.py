@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from patchhub.errors import ConflictError, IntegrityError, NotFoundError
-from patchhub_registry import paths
-from patchhub_registry.entry import Entry, StackItem
+from patchhub.errors import ConflictError, IntegrityError, InvalidInputError, NotFoundError
+from patchhub.fields import Fields, InFile
+from patchhub_registry import paths, reading
+from patchhub_registry.entry import REASON, Entry, StackItem
 from patchhub_registry.names import Ref, check_name
 from patchhub_registry.schema import Op
 
@@ -87,6 +88,17 @@ class Change:
     policy: str | None = None
     guard: str | None = None
     waivers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what an entry cannot hold.
+
+        Raises:
+            InvalidInputError: E113.
+        """
+        said = {"reason": self.reason, "waivers": dict(self.waivers)}
+        fields = Fields(said, InFile("stack entry", "E113", InvalidInputError))
+        reading.printable(fields, "reason", REASON)
+        reading.texts(fields, "waivers")
 
 
 def identity_of(base: str, ids: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from patchhub.errors import BusyError
@@ -133,9 +134,9 @@ def _update_index(
     index, private = git_dir / "index", git_dir / _INDEX
     if index.exists():
         shutil.copyfile(index, private)
-    facts = [f"--cacheinfo=100644,{item.blob},{item.path}" for item in theirs]
+    facts = [("--cacheinfo", f"100644,{item.blob},{item.path}") for item in theirs]
     git.run(
-        *("update-index", "--add", *facts, "-z", "--stdin"),
+        *("update-index", "--add", *chain.from_iterable(facts), "-z", "--stdin"),
         data="".join(f"{item.path}\0" for item in ours).encode(),
         variables={"GIT_INDEX_FILE": str(private)},
         inherit=[lock],

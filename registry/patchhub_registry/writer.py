@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -258,16 +259,19 @@ class Writer:
         return "" if found is None else found.id
 
     def _places(self) -> _Places:
-        form = ("--path-format=absolute", "--git-dir", "--git-common-dir")
-        output = self._git.run("rev-parse", *form, "--symbolic-full-name", "HEAD", accept=(0, 128))
-        own, common, ref = [*output.decode().splitlines(), "", "", ""][:3]
-        if ref == "HEAD":  # no commit yet, or none checked out by a branch
-            ref = self._git.run("symbolic-ref", "-q", "HEAD", accept=(0, 1)).decode().strip()
+        ref = self._git.run("symbolic-ref", "-q", "HEAD", accept=(0, 1)).decode().strip()
         if not ref:
             raise PatchHubError(
                 "E702", "the registry's repository is on no branch", hint="git switch main"
             )
-        return _Places(Path(own), Path(common), ref)
+        own = common = self._git.root / ".git"
+        if not own.is_dir():  # a linked work tree
+            own, common = (self._absolute(f"--{which}-dir") for which in ("git", "git-common"))
+        return _Places(own, common, ref)
+
+    def _absolute(self, which: str) -> Path:
+        output = self._git.run("rev-parse", "--path-format=absolute", which)
+        return Path(os.fsdecode(output.removesuffix(b"\n")))
 
 
 class _MovedError(Exception):

@@ -1,0 +1,100 @@
+"""Run in processes of their own: they kill themselves, or race with each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from patchhub.errors import ConflictError
+from patchhub_registry import Registry
+from patchhub_registry.git import Git
+from patchhub_registry.schema import Op
+from patchhub_registry.stack import Change
+from tests.registry.support import WEIGHTS, add
+
+STEPS = ["link", "unlink", "replace", "rename", "fsync", "mkdir", "ftruncate"]
+OPERATIONS: dict[str, Callable[[Registry], object]] = {
+    "add": lambda registry: add(registry, "two"),
+    "change": lambda registry: registry.change(
+        registry.stack_or_new("prod", WEIGHTS), [Change(Op.PUSH, "demo@1")]
+    ),
+}
+
+
+def count_down(left: int) -> Callable[[], None]:
+    """Something to call at every step; it kills the process at the given one."""
+    steps = [left]
+
+    def tick() -> None:
+        if steps[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps[0] -= 1
+
+    return tick
+
+
+def crash_at(root: Path, operation: str, step: int) -> None:
+    """Do something with a registry and die before the given step of it.
+
+    Steps are: before and after the start of every git process, before every call that changes a file.
+    """
+    with Registry.open(root) as registry:
+        registry.find("demo@1")
+        tick = count_down(step)
+        start = Git.start
+
+        def started(self: Git, *arguments: str, **more: Any) -> Any:
+            tick()
+            process = start(self, *arguments, **more)
+            tick()
+            return process
+
+        Git.start = started  # type: ignore[method-assign]
+        for name in STEPS:
+            setattr(os, name, _counted(getattr(os, name), tick))
+        OPERATIONS[operation](registry)
+    os._exit(0)
+
+
+def _counted(call: Callable[..., Any], tick: Callable[[], None]) -> Callable[..., Any]:
+    def counted(*arguments: Any, **named: Any) -> Any:
+        tick()
+        return call(*arguments, **named)
+
+    return counted
+
+
+def add_many(root: Path, who: str, count: int) -> None:
+    """Add patches as fast as possible, each also under one shared name."""
+    with Registry.open(root, lock_timeout=60) as registry:
+        for i in range(count):
+            add(registry, f"{who} {i}", "shared")
+            add(registry, f"{who} {i}", f"{who}-{i}")
+
+
+def push_many(root: Path, refs: list[str]) -> None:
+    """Push patches, planning again whenever another process was first."""
+    with Registry.open(root, lock_timeout=60) as registry:
+        for ref in refs:
+            while True:
+                state = registry.stack_or_new("prod", WEIGHTS)
+                try:
+                    registry.push_entry(state, "push", ref)
+                    break
+                except ConflictError as error:
+                    if error.code != "E304":
+                        raise
+
+
+def hold_lock(root: Path, said: Any, seconds: float) -> None:
+    """Take the lock, say so, and keep it."""
+    import time
+
+    from patchhub_registry.lock import locked
+
+    with locked(root / ".patchhub/lock", 10):
+        said.set()
+        time.sleep(seconds)
