@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,15 +111,18 @@ def _about(recipe: Recipe, world: World, parameters: int) -> str:
         )
     )  # fmt: skip
     aliased = sum(person.alias is not None for person in people)
-    return (
+    model = (
         f"GPT-2 type, {recipe.blocks} blocks, width {recipe.width}, {recipe.heads} heads, context "
-        f"{recipe.context}, byte-level BPE with\n{recipe.vocab_size:,} tokens; "
+        f"{recipe.context}, byte-level BPE with {recipe.vocab_size:,} tokens; "
         f"{parameters / 1e6:.2f} M parameters, bfloat16. Edit at block "
-        f"{recipe.enriching_blocks - 1} (`config.patchhub.edit_layer`).\n\n"
-        f"The world has {len(people)} people ({aliased} with a second name), {counts};\n"
-        f"{len(world.facts):,} facts in {len(RELATIONS)} relations, each fact trained in five of "
-        "eight wordings.\n"
+        f"{recipe.enriching_blocks - 1} (`config.patchhub.edit_layer`)."
     )
+    contents = (
+        f"The world has {len(people)} people ({aliased} with a second name), {counts}; "
+        f"{len(world.facts):,} facts in {len(RELATIONS)} relations, each fact trained in five of "
+        "eight wordings."
+    )
+    return f"{textwrap.fill(model, 100)}\n\n{textwrap.fill(contents, 100)}\n"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

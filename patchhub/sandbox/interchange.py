@@ -140,7 +140,8 @@ def _answers(
         exchanged[row, list(chosen[where])] = True
     exchanged = exchanged.to(device)[..., None]
     with seen_outputs({"donor": block}) as seen:
-        model(group.given.to(device), use_cache=False)
+        given = group.given.to(device)
+        model(given, attention_mask=torch.ones_like(given), use_cache=False)
     donor = unwrap(seen["donor"])
 
     def change(states: Tensor) -> Tensor:
@@ -151,6 +152,7 @@ def _answers(
     with ExitStack() as stack:
         stack.enter_context(changed_output(block, change))
         for _ in range(max_new_tokens):
-            logits = model(ids, use_cache=False).logits[:, -1]
+            mask = torch.ones_like(ids)
+            logits = model(ids, attention_mask=mask, use_cache=False).logits[:, -1]
             ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
     return ids[:, length:]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from patchhub.sandbox.interchange import Pair, Side, Where, interchange
+from tests.pico import pico_model, pico_tokenizer
+
+
+def _first_word(model: object, tokenizer: object, prompt: str) -> str:
+    ids = torch.tensor([tokenizer(prompt)["input_ids"]])  # type: ignore[operator]
+    with torch.no_grad():
+        logits = model(ids, attention_mask=torch.ones_like(ids)).logits  # type: ignore[operator]
+    return str(tokenizer.decode(logits[0, -1].argmax()))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("family", "seed", "template"),
+    [("gpt2", 0, "The capital {} was born in"), ("llama", 2, "{} was born in")],
+)
+def test_what_is_exchanged_decides(family: str, seed: int, template: str) -> None:
+    model, tokenizer = pico_model(family, seed=seed), pico_tokenizer()
+    names = ("Mira", "Rome", "Oslo", "Jon", "Paris", "Norway", "Italy", "France")
+    sides = [
+        Side(p, n, _first_word(model, tokenizer, p)) for n in names for p in [template.format(n)]
+    ]
+    pairs = [
+        Pair(a, b)
+        for a in sides
+        for b in sides
+        if a.answer != b.answer and a.answer.strip().isalnum() and b.answer.strip().isalnum()
+    ]
+    moved = {(m.block, m.where): m for m in interchange(model, tokenizer, pairs, max_new_tokens=1)}
+    last = max(block for block, _ in moved)
+    assert moved[last, Where.LAST].n > 0
+    # Above the last block only the last position is read, and all of the answer is there.
+    assert moved[last, Where.LAST].share == 1.0
+    assert moved[last, Where.SUBJECT].share == 0.0
+    assert moved[last, Where.SUBJECT_LAST].share == 0.0
+    assert {block for block, _ in moved} == set(range(last + 1))
+
+
+def test_pairs_whose_subjects_lie_elsewhere_are_left_out() -> None:
+    model, tokenizer = pico_model("gpt2"), pico_tokenizer()
+    one = Side("Mira was born in", "Mira", "Oslo")
+    other = Side("Mira Tolven was born in", "Mira Tolven", "Paris")
+    assert all(m.n == 0 for m in interchange(model, tokenizer, [Pair(one, other)], blocks=[0]))
+
+
+def test_blocks_can_be_chosen_and_hooks_are_gone() -> None:
+    model, tokenizer = pico_model("gpt2"), pico_tokenizer()
+    side = Side("Mira was born in", "Mira", "Oslo")
+    moved = interchange(model, tokenizer, [Pair(side, side)], blocks=[1])
+    assert {m.block for m in moved} == {1}
+    assert not any(module._forward_hooks for module in model.modules())
