@@ -87,7 +87,8 @@ def materialise(
     """
     place = place_of(target)
     place.refuse_foreign()
-    check_stack(patches, fingerprint)
+    weights = fingerprint.weights
+    check_stack(patches, fingerprint, weights)
     items = _items(patches, names)
     base = open_checkpoint(base_dir)
     if base.directory.is_relative_to(place.store) or base.directory == place.link:
@@ -97,7 +98,7 @@ def materialise(
     check_headers(base, fingerprint)
     with locked(place.lock, lock_timeout, WHAT):
         settle(place)
-        change = _Change(place, base, fingerprint, patches, items)
+        change = _Change(place, base, fingerprint, weights, patches, items)
         try:
             state = change.write(progress)
             change.commit(state, before_switch)
@@ -120,12 +121,12 @@ class _Change:
         place: Place,
         base: CheckpointFiles,
         fingerprint: Fingerprint,
+        weights: str,
         patches: Sequence[Patch],
         items: tuple[StackItem, ...],
     ) -> None:
         self._place, self._base, self._fingerprint = place, base, fingerprint
-        self._patches, self._items = patches, items
-        self._weights = fingerprint.weights
+        self._weights, self._patches, self._items = weights, patches, items
         self._current = state_of(place)
         self._last = self._current or last_state(place)
         self._serial = 1 + max(place.generations(), default=0)

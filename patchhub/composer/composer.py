@@ -109,7 +109,7 @@ class Composer:
     def set_stack(self, patches: Sequence[Patch]) -> None:
         """Make the stack be exactly ``patches``, bottom first; raises as `apply` does."""
         wanted = tuple(patches)
-        check_stack(wanted, self._base)
+        check_stack(wanted, self._base, self._weights)
         sites = {**sites_of(self._stack), **sites_of(wanted)}
         parameters = self._parameters(sites)
         changes = [
@@ -142,7 +142,7 @@ class Composer:
             IntegrityError: E201, the patch was made for another base.
         """
         below = [other for other in self._stack if other.id != patch.id]
-        check_stack([*below, patch], self._base)
+        check_stack([*below, patch], self._base, self._weights)
         kind = kind_of(patch.kind)
         return {
             name: realised_delta(

@@ -12,8 +12,13 @@ from patchhub.manifest import Site
 from patchhub.patch import Patch
 
 
-def check_stack(patches: Sequence[Patch], base: Fingerprint) -> None:
+def check_stack(patches: Sequence[Patch], base: Fingerprint, weights: str) -> None:
     """Refuse a stack that cannot stand on a base.
+
+    Args:
+        patches: The stack, bottom first.
+        base: Fingerprint of the base.
+        weights: Its weights digest, which takes a while to compute.
 
     Raises:
         ConflictError: E306, a patch occurs twice.
@@ -21,7 +26,6 @@ def check_stack(patches: Sequence[Patch], base: Fingerprint) -> None:
         InvalidInputError: E112, two patches read the same tensor in different ways.
     """
     seen: dict[str, Patch] = {}
-    weights = base.weights
     for patch in patches:
         if patch.id in seen:
             raise ConflictError("E306", f"{patch.short} is already in the stack", patch=patch.id)
