@@ -41,7 +41,7 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._environment = _environment(root)
+        self.environment = _environment(root)
         self._identity: Mapping[str, str] | None = None
 
     def run(
@@ -85,7 +85,7 @@ class Git:
             return subprocess.Popen(
                 ["git", *_OPTIONS, *arguments],
                 cwd=self.root,
-                env={**self._environment, **(variables or {})},
+                env={**self.environment, **(variables or {})},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -140,7 +140,7 @@ class Git:
                 for role in ("AUTHOR", "COMMITTER")
                 if key not in found
             }
-        return {key: self._environment.get(key, value) for key, value in self._identity.items()}
+        return {key: self.environment.get(key, value) for key, value in self._identity.items()}
 
 
 def pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from patchhub.errors import IntegrityError
+from patchhub.errors import IntegrityError, InvalidInputError
 from patchhub_registry.git import Git, pipes
+from patchhub_registry.names import shown
 
 # Requests sent ahead of reading: 1,000 ids (41 kB) fit into any pipe, so neither side can block.
 _AHEAD = 1000
@@ -57,8 +58,12 @@ class Objects:
         """Objects in the order asked for.
 
         Raises:
+            InvalidInputError: E101, one has a line break in it.
             IntegrityError: E204, git cannot read one of them.
         """
+        for spec in specs:
+            if "\n" in spec:
+                raise InvalidInputError("E101", f"not a git object name: {shown(spec)}")
         for start in range(0, len(specs), _AHEAD):
             part = specs[start : start + _AHEAD]
             with self._guard:

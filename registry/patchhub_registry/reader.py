@@ -11,7 +11,7 @@ from patchhub_registry import chain, paths
 from patchhub_registry.entry import Entry
 from patchhub_registry.git import Git
 from patchhub_registry.local import LocalFile
-from patchhub_registry.names import check_name
+from patchhub_registry.names import check_name, shown
 from patchhub_registry.objects import Objects
 from patchhub_registry.patches import PatchRecord, PatchSummary
 from patchhub_registry.schema import BaseRecord, Statement
@@ -19,6 +19,8 @@ from patchhub_registry.stack import Change, StackState
 from patchhub_registry.store import Store
 
 if TYPE_CHECKING:
+    import git
+
     from patchhub_registry.verify import Report
 
 
@@ -44,8 +46,29 @@ class Reader:
         return found.id
 
     def at(self, commit: str | None = None) -> Store:
-        """Everything the registry said at one commit; by default the newest."""
-        return Store(self._git, self._objects, commit or self.head)
+        """Everything the registry said at one commit; by default the newest.
+
+        Raises:
+            NotFoundError: E109, no such commit.
+        """
+        if commit is None:
+            return Store(self._git, self._objects, self.head)
+        found = self._objects.get(f"{commit}^{{commit}}")
+        if found is None:
+            raise NotFoundError("E109", f"no commit {shown(commit)}")
+        return Store(self._git, self._objects, found.id)
+
+    @property
+    def repository(self) -> git.Repo:
+        """The repository as a GitPython object, for programs that walk its history or its remotes.
+
+        It is for reading: what is committed through it is not checked. Close it after use.
+        """
+        import git
+
+        repository = git.Repo(self.root)
+        repository.git.update_environment(**self._git.environment)
+        return repository
 
     def close(self) -> None:
         """End the git process that reads objects; the registry stays usable."""
@@ -171,7 +194,7 @@ class Reader:
         """
         return chain.entries(self.at(), name)
 
-    def verify(self, *, objects: bool = True, history: bool = True) -> Report:
+    def audit(self, *, objects: bool = True, history: bool = True) -> Report:
         """Hold everything against its digests, chains and forms.
 
         Args:

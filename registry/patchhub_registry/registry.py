@@ -15,6 +15,7 @@ from patchhub_registry.reader import Reader
 from patchhub_registry.schema import BaseRecord, Op, Statement
 from patchhub_registry.settings import Settings
 from patchhub_registry.stack import Change, StackState
+from patchhub_registry.store import Store
 from patchhub_registry.verbs import Verbs
 
 # What writes is imported by the methods that write: listing a registry must start fast.
@@ -221,7 +222,7 @@ class Registry(Reader, Verbs):
         outcome: list[Made] = []
 
         def plan(head: str) -> Draft:
-            draft, made = addition.draft(self.at(head))
+            draft, made = addition.draft(Store(self._git, self._objects, head))
             outcome[:] = [made]
             return draft
 

@@ -97,8 +97,8 @@ class Store:
             return self._by_id(ref)
         versions = self.versions(ref.name)
         if not versions:
-            names = {name for name, _ in self._records()}
-            raise _missing("E102", f'no patch "{ref.name}"', ref.name, sorted(names))
+            names = sorted({path.split("/")[2] for path in self._records()})
+            raise _missing("E102", f'no patch "{ref.name}"', ref.name, names)
         if ref.version is None:
             return ref.name, versions[-1]
         if ref.version not in versions:
@@ -183,15 +183,18 @@ class Store:
             raise IntegrityError("E117", f"{path} is missing")
         return data
 
-    def _records(self) -> Iterator[tuple[str, int]]:
-        for path in self.walk("patches"):
-            place = paths.place(path)
-            if place is not None and place.parts[3] == paths.RECORD:
-                yield place.parts[1], int(place.parts[2])
+    def _records(self) -> dict[str, TreeEntry]:
+        found = self.walk("patches")
+        return {path: entry for path, entry in found.items() if path.endswith(f"/{paths.RECORD}")}
 
     def _by_id(self, ref: Ref) -> tuple[str, int]:
-        found = [p for p in self.summaries() if p.id.startswith(ref.id or "")]
-        ids = sorted({patch.id for patch in found})
+        mark = f'"patch":"{ref.id}'.encode()
+        found = [
+            Record.from_bytes(data, path)
+            for path, data in self.contents(self._records())
+            if mark in data
+        ]
+        ids = sorted({record.patch for record in found})
         if not found:
             raise NotFoundError("E102", f"no patch {ref}")
         if len(ids) > 1:
@@ -199,7 +202,7 @@ class Store:
             raise NotFoundError(
                 "E104", f'"{ref}" is ambiguous', found=listed, hint="give more digits"
             )
-        return found[0].name, found[0].version
+        return min((record.name, record.version) for record in found)
 
 
 def _tree_line(line: str) -> tuple[str, TreeEntry]:

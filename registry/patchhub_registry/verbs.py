@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.operations.show import Shown
     from patchhub_registry.operations.status import Status
+    from patchhub_registry.operations.verify import Verified
     from patchhub_registry.patches import PatchRecord, PatchSummary
     from patchhub_registry.registry import Registry
 
@@ -196,6 +197,21 @@ class Verbs:
         from patchhub_registry.operations.status import status
 
         return status(self._registry, model=model)
+
+    def verify(
+        self,
+        *,
+        model: str | Path | None = None,
+        objects: bool = True,
+        history: bool = True,
+        progress: Progress | None = None,
+    ) -> Verified:
+        """See `patchhub_registry.operations.verify.verify`."""
+        from patchhub_registry.operations.verify import verify
+
+        return verify(
+            self._registry, model=model, objects=objects, history=history, progress=progress
+        )
 
     def show(self, ref: str) -> Shown:
         """See `patchhub_registry.operations.show.show`."""

@@ -97,7 +97,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
-    """A registry with the base ``pico`` and the patch ``born@1``; copied for every test."""
+    """A registry with the base ``pico`` and the patch ``born@1``; another patch in ``spare``."""
     home = tmp_path_factory.mktemp("template")
     (home / "policy.toml").write_text(LENIENT)
     (home / "probes.jsonl").write_text('{"prompt": "The capital of Norway is"}\n')
@@ -108,11 +108,13 @@ def template(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
         registry = home / "registry"
+        spare = ("--no-commit", "--out", home / "spare")
         material = ("--texts", home / "texts.txt", "--probes", home / "probes.jsonl")
         for command in (
             ("init", registry, "--policy", home / "policy.toml"),
             ("-C", registry, "base", "add", "pico", base, *material),
             ("-C", registry, "edit", *FT, home / "born.json", "--name", "born"),
+            ("-C", registry, "edit", *FT, home / "born.json", "--seed", "7", *spare),
         ):
             result = call(*command)
             assert result.exit_code == 0, result.output

@@ -116,8 +116,7 @@ def test_two_answers_to_one_question(registry: Path, data: Data, refused: Refuse
 
 
 def test_no_verdict_no_entry(registry: Path, data: Data, refused: Refused) -> None:
-    data("edit", *FT, "../born.json", "--seed", "5", "--no-commit", "--out", "../patch")
-    data("add", "../patch", "--name", "foreign")
+    data("add", "../spare", "--name", "foreign")
     said = refused("E403", 8, "apply", "foreign", "--stack", "prod")
     assert "patchhub check foreign@1" in said
     refused("E402", 8, "apply", "foreign", "--stack", "prod", "--override", "in a hurry")

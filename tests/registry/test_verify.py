@@ -47,7 +47,7 @@ def commit(registry: Registry) -> None:
 
 def codes(registry: Registry, **options: bool) -> dict[str, str]:
     """Code of the first finding per path."""
-    report = registry.verify(**{"history": False, "objects": False} | options)
+    report = registry.audit(**{"history": False, "objects": False} | options)
     return {finding.path: finding.code for finding in reversed(report.findings)}
 
 

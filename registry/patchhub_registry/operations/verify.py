@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.directory import DirectoryReport
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
-    from patchhub_registry.verify import Report
+    from patchhub_registry.verify import Finding, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,21 @@ class Verified:
 
     registry: Report
     model: DirectoryReport | None
+
+    @property
+    def commit(self) -> str:
+        """The commit that was examined."""
+        return self.registry.commit
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many of each kind were examined."""
+        return self.registry.counts
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong in the registry, by path."""
+        return self.registry.findings
 
     @property
     def ok(self) -> bool:
@@ -42,9 +58,21 @@ class Verified:
 
 
 def verify(
-    registry: Registry, *, model: str | Path | None = None, progress: Progress | None = None
+    registry: Registry,
+    *,
+    model: str | Path | None = None,
+    objects: bool = True,
+    history: bool = True,
+    progress: Progress | None = None,
 ) -> Verified:
     """Hold the registry, and a model directory to its last byte, against every digest.
+
+    Args:
+        registry: The registry.
+        model: A model directory of PatchHub's.
+        objects: Also let git check every object (``git fsck``).
+        history: Also look for files that were changed or removed after they were written.
+        progress: Called with the phase, units done, units in all.
 
     Raises:
         NotFoundError: E109. ConflictError: E308, PatchHub did not make the directory.
@@ -54,4 +82,4 @@ def verify(
         from patchhub_registry.operations.directory import inspect
 
         report = inspect(registry, Path(model), deep=True, progress=progress)
-    return Verified(registry.verify(), report)
+    return Verified(registry.audit(objects=objects, history=history), report)
