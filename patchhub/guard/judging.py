@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from patchhub.errors import DeniedError, InvalidInputError
 from patchhub.guard.measurement import Effect, Finding, Measurement, Outcome
 from patchhub.guard.policy import Bound, Policy, Rule, RuleKind, Undecided
+from patchhub.scoring.intervals import wilson
 from patchhub.scoring.protocols import Protocol
 
 
@@ -100,13 +102,26 @@ _UNDECIDED = {
 def _outcome(rule: Rule, finding: Finding) -> Outcome:
     if rule.kind is RuleKind.REPORT:
         return Outcome.REPORTED
-    if finding.n < rule.n_min:
-        return Outcome.UNDECIDED
-    # Comparisons are written so that NaN fails.
+    if finding.n >= rule.n_min:
+        return Outcome.PASS if _good(rule, finding) else Outcome.FAIL
+    # Too few probes cannot show that an edit is good, but may show that it is not.
+    hopeless = rule.kind is not RuleKind.CEILING and not _good(rule, _at_best(rule, finding))
+    return Outcome.FAIL if hopeless else Outcome.UNDECIDED
+
+
+def _good(rule: Rule, finding: Finding) -> bool:
+    """Whether the rule holds; comparisons are written so that NaN fails."""
     if rule.kind is RuleKind.ALL:
-        good = finding.failed == 0
-    elif rule.kind is RuleKind.RATE:
-        good = (finding.low if rule.bound is Bound.LOWER else finding.value) >= float(rule.limit)
-    else:
-        good = (finding.high if rule.bound is Bound.UPPER else finding.value) <= float(rule.limit)
-    return Outcome.PASS if good else Outcome.FAIL
+        return finding.failed == 0
+    if rule.kind is RuleKind.RATE:
+        share = finding.low if rule.bound is Bound.LOWER else finding.value
+        return share >= float(rule.limit)
+    value = finding.high if rule.bound is Bound.UPPER else finding.value
+    return value <= float(rule.limit)
+
+
+def _at_best(rule: Rule, finding: Finding) -> Finding:
+    """The finding if every probe that is missing for a decision had passed."""
+    total = finding.value * finding.n + (rule.n_min - finding.n)
+    low, high = wilson(total, rule.n_min)
+    return replace(finding, value=total / rule.n_min, n=rule.n_min, low=low, high=high)

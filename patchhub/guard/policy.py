@@ -52,7 +52,7 @@ class Bound(StrEnum):
 
 
 class Undecided(StrEnum):
-    """What too few probes mean for the verdict."""
+    """What too few probes mean for the verdict, unless they rule a pass out already."""
 
     PASS = "pass"
     WARN = "warn"
@@ -74,7 +74,8 @@ class Rule:
         also: Further protocols whose numbers are shown, never judged.
         limit: Floor of a rate or ceiling, as decimal text; "" for rules without.
         bound: Which number is held against the limit.
-        n_min: Fewer probes than this decide nothing.
+        n_min: Fewer probes than this decide nothing, unless the rule would fail even if all that
+            are missing passed.
         undecided: What that means.
         required: Whether a failure refuses the edit.
         waivable: Whether a failure may be waived with a reason.

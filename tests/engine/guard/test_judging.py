@@ -82,6 +82,26 @@ def test_undecided_means_what_the_policy_says(meaning: Undecided, effect: Effect
     assert _judge(_share(5, 5), undecided=meaning, **fields).outcome is Outcome.PASS
 
 
+@pytest.mark.parametrize(
+    ("passed", "n", "outcome"),
+    [
+        (0, 0, Outcome.UNDECIDED),
+        (1, 1, Outcome.UNDECIDED),
+        (1, 2, Outcome.UNDECIDED),  # three of four at best
+        (0, 2, Outcome.FAIL),  # two of four at best
+        (0, 3, Outcome.FAIL),
+    ],
+)
+def test_too_few_probes_may_rule_a_pass_out(passed: int, n: int, outcome: Outcome) -> None:
+    fields: dict[str, Any] = {"kind": RuleKind.RATE, "limit": "0.75", "n_min": 4}
+    assert _judge(_share(passed, n), **fields).outcome is outcome
+    bound = _judge(_share(0, 200), **{**fields, "n_min": 300, "bound": Bound.LOWER})
+    assert bound.outcome is Outcome.FAIL
+    assert _judge(_share(1, 2), n_min=9).outcome is Outcome.FAIL  # all: one failure is enough
+    drift = _judge(_value(9.0, n=1), kind=RuleKind.CEILING, limit="1.05", n_min=20)
+    assert drift.outcome is Outcome.UNDECIDED
+
+
 def test_not_required_is_judged_but_refuses_nothing() -> None:
     found = _judge(_share(0, 3), required=False)
     assert (found.outcome, found.effect) == (Outcome.FAIL, Effect.NONE)
