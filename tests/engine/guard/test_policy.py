@@ -31,6 +31,7 @@ def test_what_is_left_out_is_read_strictly() -> None:
     assert (rule.n_min, rule.undecided) == (1, Undecided.FAIL)
     assert rule.required
     assert not rule.waivable
+    assert not _parse(HEAD + RATE).override
     assert rule.protocol is Protocol.GENERATION
     (ceiling,) = _parse(HEAD + '[check.drift.kl]\nrule = "ceiling"\nceiling = "0.1"\n').rules
     assert ceiling.bound is Bound.UPPER
@@ -39,7 +40,7 @@ def test_what_is_left_out_is_read_strictly() -> None:
 def test_every_field_is_read() -> None:
     policy = _parse(
         HEAD
-        + 'protocol = "teacher_forced"\nmax_new_tokens = 7\n'
+        + 'protocol = "teacher_forced"\nmax_new_tokens = 7\noverride = true\n'
         + RATE
         + 'bound = "point"\nn_min = 5\nundecided = "warn"\nrequired = false\nwaivable = true\n'
         + 'protocol = "generation"\nalso = ["teacher_forced"]\n'
@@ -50,7 +51,7 @@ def test_every_field_is_read() -> None:
     assert (rate.required, rate.waivable) == (False, True)
     assert (rate.protocol, rate.also) == (Protocol.GENERATION, (Protocol.TEACHER_FORCED,))
     assert every.protocol is Protocol.TEACHER_FORCED
-    assert (policy.version, policy.max_new_tokens) == (3, 7)
+    assert (policy.version, policy.max_new_tokens, policy.override) == (3, 7, True)
 
 
 @pytest.mark.parametrize(
