@@ -121,6 +121,7 @@ def check(
     policy: Policy | str | Path | None = None,
     probes: BaseProbes | None = None,
     waive: Mapping[str, str] | None = None,
+    cache: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Verdict:
@@ -134,6 +135,7 @@ def check(
         policy: A policy or its TOML file; else the one that PatchHub ships.
         probes: Locality and drift probes of the base.
         waive: Checks that may fail, each with the reason.
+        cache: Directory that keeps the unedited model's answers for the next check.
         device: Where a base given by its directory is put.
         progress: Called with the phase, units done, units in all.
 
@@ -143,6 +145,7 @@ def check(
     """
     from patchhub.guard.guard import check as judge
     from patchhub.guard.policy import Policy, default_policy
+    from patchhub.scoring.cache import AnswerCache
 
     loaded = _loaded(base, device)
     rules = policy if isinstance(policy, Policy) else None
@@ -159,6 +162,7 @@ def check(
             rules,
             probes=probes,
             waive=waive,
+            cache=AnswerCache(cache),
             progress=progress,
         )
 

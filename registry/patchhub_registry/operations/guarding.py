@@ -79,6 +79,7 @@ def judge(
         policy=policy,
         probes=base_probes(registry, base, progress=progress),
         waive=waive,
+        cache=localfiles.answers_cache(registry),
         progress=progress,
     )
 

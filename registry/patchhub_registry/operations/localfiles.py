@@ -31,6 +31,11 @@ def material(registry: Registry, weights: str) -> Path:
     return registry.root / PRIVATE / "material" / weights
 
 
+def answers_cache(registry: Registry) -> Path:
+    """Directory of models' answers to probes; their names carry what they depend on."""
+    return registry.root / PRIVATE / "answers"
+
+
 def moments_cache(registry: Registry) -> Path:
     """Directory of key statistics; their names carry what they depend on."""
     return registry.root / PRIVATE / "moments"
