@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from patchhub.checkpoint.drift import Drift, verify_directory
     from patchhub.checkpoint.files import directory_digest
-    from patchhub.checkpoint.materialise import Generation, materialise
+    from patchhub.checkpoint.change import Generation, materialise
     from patchhub.checkpoint.reading import identify, read_state
     from patchhub.checkpoint.records import Identity, StackItem, State
     from patchhub.checkpoint.recovery import gc, recover
@@ -33,14 +33,14 @@ __all__ = [
 
 _HOMES = {
     "Drift": "drift",
-    "Generation": "materialise",
+    "Generation": "change",
     "Identity": "records",
     "StackItem": "records",
     "State": "records",
     "directory_digest": "files",
     "gc": "recovery",
     "identify": "reading",
-    "materialise": "materialise",
+    "materialise": "change",
     "read_state": "reading",
     "recover": "recovery",
     "verify_directory": "drift",
