@@ -10,7 +10,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -148,6 +147,9 @@ def hash_tensors(
     work = sorted(headers, key=lambda h: (h.begin - h.end, h.name))
     tally = _Tally(sum(h.end - h.begin for h in work), progress)
     workers = threads or min(os.cpu_count() or 1, 8)
+    # Imported here: commands that only look at a registry read fingerprints and hash nothing.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(max_workers=workers) as pool:
         digests = list(pool.map(lambda header: _hash(header, tally), work))
     tally.add(0)

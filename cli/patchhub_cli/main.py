@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,6 +149,8 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
             click.echo("interrupted", err=True)
         return 130
     except Exception as error:
+        import traceback
+
         traceback.print_exc()
         if session.json:
             fault = {"code": "bug", "message": f"{type(error).__name__}: {error}"}
