@@ -33,7 +33,7 @@ class Session:
         registry_dir: ``--registry``, or None to search upward from the working directory.
         json: One envelope on stdout instead of text.
         quiet: No notes and no progress.
-        silent: Print no reply: another command runs this one.
+        silent: Print no reply and no notes: another command runs this one.
         command: The command that runs, such as ``base add``; known once it is parsed.
         reply: What the command handed back.
         warnings: Notes of weight; they go to stderr and into the envelope.
@@ -59,7 +59,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """A line on stderr for people."""
-        if not (self.quiet or self.json):
+        if not (self.quiet or self.json or self.silent):
             click.echo(text, err=True)
 
     def warn(self, text: str) -> None:
