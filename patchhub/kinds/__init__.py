@@ -10,7 +10,12 @@ from patchhub.errors import InvalidInputError
 from patchhub.kinds.protocol import Payload, Roles, WeightKind
 from patchhub.manifest import Kind
 
-__all__ = ["Payload", "Roles", "WeightKind", "kind_of"]
+__all__ = ["Payload", "Roles", "WeightKind", "kind_names", "kind_of"]
+
+
+def kind_names() -> tuple[Kind, ...]:
+    """The kinds that this version can use; imports none of them."""
+    return tuple(kind for kind in Kind if find_spec(f"{__name__}.{kind}") is not None)
 
 
 def kind_of(name: Kind) -> WeightKind:
