@@ -162,6 +162,17 @@ def swapped(module: nn.Module, name: str, value: Tensor) -> Iterator[nn.Paramete
 
 
 @contextmanager
+def trainable_copies(module: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
+    """Put copies that take gradients in the place of all of the module's own parameters."""
+    copies: dict[str, nn.Parameter] = {}
+    with ExitStack() as stack:
+        for name, own in list(module.named_parameters(recurse=False)):
+            copies[name] = stack.enter_context(swapped(module, name, own.detach().clone()))
+            copies[name].requires_grad = True
+        yield copies
+
+
+@contextmanager
 def _own_attribute(module: nn.Module, name: str, value: Any) -> Iterator[None]:
     """Shadow an attribute of the module's class on this one module."""
     missing = object()

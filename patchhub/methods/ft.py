@@ -14,7 +14,6 @@ Adam; after each step W is clamped to W₀ ± ε; ends when the mean loss over a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,7 +23,7 @@ from patchhub.editing.editor import EditContext, method_record
 from patchhub.editing.finetune import LabelLoss, boxed_descent
 from patchhub.editing.settings import require
 from patchhub.editing.tokens import Row, target_row
-from patchhub.editing.trace import swapped
+from patchhub.editing.trace import trainable_copies
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind, Orientation
 from patchhub.patch import Patch
@@ -102,16 +101,9 @@ class Ft:
         ]
         size = settings.batch_size
         losses = [LabelLoss(base, rows[i : i + size], layer) for i in range(0, len(rows), size)]
-        names = [name for name, _ in module.named_parameters(recurse=False)]
-        with ExitStack() as stack:
-            weights = []
-            for name in names:
-                copy = module.get_parameter(name).detach().clone()
-                weight = stack.enter_context(swapped(module, name, copy))
-                weight.requires_grad = True
-                weights.append(weight)
+        with trainable_copies(module) as weights:
             changes = boxed_descent(
-                weights,
+                list(weights.values()),
                 losses,
                 steps=settings.steps,
                 lr=settings.lr,
@@ -120,7 +112,7 @@ class Ft:
                 stop_loss=settings.stop_loss,
                 report=context.report,
             )
-        sites = [site_for(base.model, base.fingerprint, f"{path}.{name}") for name in names]
+        sites = [site_for(base.model, base.fingerprint, f"{path}.{name}") for name in weights]
         return Patch.build(
             self.kind,
             {
