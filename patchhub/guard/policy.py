@@ -164,13 +164,12 @@ class Policy:
         except (ValueError, RecursionError) as error:
             raise fail((), "is not TOML", found=str(error).splitlines()[0][:200]) from error
         fields = Fields(table, fail)
-        schema = fields.integer("schema", low=1)
-        if schema != SCHEMA:
+        if (schema := fields.integer("schema", low=1)) != SCHEMA:
             raise fields.error("schema", "is not known", expected=SCHEMA, found=schema)
         version = fields.integer("version", low=1)
         protocol = _choice(fields, "protocol", Protocol, Protocol.GENERATION)
         tokens = fields.integer("max_new_tokens", low=1) if "max_new_tokens" in fields else 12
-        override = "override" in fields and fields.value("override", bool, "true or false")
+        override = _flag(fields, "override", False)
         rules = tuple(_rules(fields, protocol))
         fields.end()
         return cls(version, rules, tokens, override, what)
