@@ -36,8 +36,8 @@ def _row(one: Measurement) -> tuple[str, ...]:
     return (
         one.name,
         protocol,
-        _number(one.before),
-        _number(one.after),
+        _number(one.before) if one.n else "",
+        _number(one.after) if one.n else "",
         str(one.n),
         interval if one.n else "",
         limit,
