@@ -9,6 +9,7 @@ from pathlib import Path
 from patchhub.errors import ConflictError
 from patchhub_registry import paths
 from patchhub_registry.git import Git
+from patchhub_registry.journal import pending
 from patchhub_registry.objects import Objects
 from patchhub_registry.settings import Settings
 from patchhub_registry.writer import Draft, Writer
@@ -27,14 +28,20 @@ def create(directory: Path, lock_timeout: float) -> Path:
         ConflictError: E108, it is a registry already; E308, it holds something else.
         PatchHubError: E701, git is missing or too old; E702, git failed.
     """
-    _check_vacant(directory)
+    begun = bool(pending(directory / paths.PRIVATE / "journal"))
+    unfinished = begun and not (directory / paths.SETTINGS).exists()
+    if not unfinished:
+        _check_vacant(directory)
     directory.mkdir(parents=True, exist_ok=True)
     root = directory.resolve()
     git = Git(root)
     git.check_version()
     git.run("init", "--quiet", "--initial-branch=main", "--template=", "--object-format=sha1")
     objects = Objects(git)
+    writer = Writer(git, objects, lock_timeout)
     try:
+        if unfinished and writer.recover(lock_timeout) and (root / paths.SETTINGS).exists():
+            return root
         if objects.get("HEAD") is not None:
             raise ConflictError("E308", f"{directory} is a git repository with commits")
         for setting in _CONFIGURATION:
@@ -44,7 +51,6 @@ def create(directory: Path, lock_timeout: float) -> Path:
             ".gitattributes": paths.ATTRIBUTES,
             ".gitignore": paths.IGNORED,
         }
-        writer = Writer(git, objects, lock_timeout)
         writer.commit(lambda _: Draft(files, "registry: begin\n"), rebase=False)
     finally:
         objects.close()

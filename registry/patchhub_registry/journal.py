@@ -53,7 +53,7 @@ def pending(directory: Path) -> list[Path]:
     """Journal files that a crash left, oldest first."""
     try:
         names = sorted(os.listdir(directory))  # noqa: PTH208  # half the cost of iterdir at start-up
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [directory / name for name in names if name.endswith(".json")]
 

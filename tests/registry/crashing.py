@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def count_down(left: int) -> Callable[[], None]:
 def crash_at(root: Path, operation: str, step: int) -> None:
     """Do something with a registry and die before the given step of it.
 
-    Steps are: before and after the start of every git process, before every call that changes a file.
+    Steps: before and after the start of every git process, before every call that changes a file.
     """
-    with Registry.open(root) as registry:
-        registry.find("demo@1")
+    making = operation == "init"
+    with nullcontext() if making else Registry.open(root) as registry:
         tick = count_down(step)
         start = Git.start
 
@@ -55,7 +56,10 @@ def crash_at(root: Path, operation: str, step: int) -> None:
         Git.start = started  # type: ignore[method-assign]
         for name in STEPS:
             setattr(os, name, _counted(getattr(os, name), tick))
-        OPERATIONS[operation](registry)
+        if registry is None:
+            Registry.init(root)
+        else:
+            OPERATIONS[operation](registry)
     os._exit(0)
 
 

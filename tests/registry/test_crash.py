@@ -49,6 +49,23 @@ def test_killed_at_every_step(registry: Registry, tmp_path: Path, operation: str
     assert outcomes == {(1, 0), (2, 0) if operation == "add" else (1, 1)}
 
 
+@pytest.mark.slow
+def test_init_killed_at_every_step_is_repeated(tmp_path: Path) -> None:
+    for step in range(200):
+        root = tmp_path / f"registry-{step}"
+        child = SERVER.Process(target=crashing.crash_at, args=(root, "init", step))
+        child.start()
+        child.join(60)
+        if child.exitcode == 0:
+            break
+        made = (root / "patchhub.toml").exists()
+        with Registry.open(root) if made else Registry.init(root) as again:
+            assert again.audit(objects=False, history=False).ok
+            assert len(git(root, "rev-list", "HEAD").split()) == 1
+            assert status(root) == ""
+    assert step > 20
+
+
 def leave_ref_lock(root: Path, new: str) -> int:
     """Let a real git take the ref locks and kill it; its process id."""
     command = ["git", "update-ref", "--stdin"]

@@ -382,6 +382,40 @@ def test_a_clone_is_a_registry(registry: Registry, tmp_path: Path) -> None:
         assert status(clone.root) == ""
 
 
+def test_any_commit_can_be_asked(registry: Registry) -> None:
+    before = registry.head
+    add(registry, "one")
+    assert registry.at(before).versions("demo") == []
+    assert registry.at(registry.head[:12]).versions("demo") == [1]
+    for wrong, expected in (("nothing", ("E109", 7)), ("a\nb", ("E101", 9))):
+        with pytest.raises(PatchHubError) as caught:
+            registry.at(wrong)
+        assert code(caught) == expected
+
+
+def test_another_git_reads_the_same(registry: Registry) -> None:
+    add(registry, "one")
+    with registry.repository as repository:
+        assert repository.head.commit.hexsha == registry.head
+        assert not repository.is_dirty(untracked_files=True)
+        tree = repository.head.commit.tree / registry.find("demo").path
+        found = {blob.name: blob.data_stream.read() for blob in tree.blobs}
+        assert found.pop("record.json") == registry.find("demo").record.to_bytes()
+        assert found == registry.read_patch_files("demo")
+        words = [str(commit.message) for commit in repository.iter_commits()]
+    short = registry.find("demo").short
+    assert words == [f"add demo@1 {short}\n", "base sandbox: add\n", "registry: begin\n"]
+
+
+def test_a_payload_of_megabytes_comes_back(registry: Registry) -> None:
+    text = "".join(sha256(str(i).encode()) for i in range(4000))
+    registry.add_patch(patch_files(text), "large", observed())
+    files = registry.read_patch_files("large")
+    assert len(files["patch.safetensors"]) > 5_000_000
+    assert files == patch_files(text)
+    assert registry.verify().ok
+
+
 def test_reading_does_not_import_what_is_slow(registry: Registry) -> None:
     add(registry, "one")
     program = (
