@@ -29,12 +29,12 @@ class Machine:
         self._left: int | None = None
         self._before: set[int] = set()
         self._synced: set[int] = set()
-        self.dead = False
+        self._dead = False
 
     @contextmanager
     def dies_after(self, steps: int) -> Iterator[None]:
         """Let this many steps pass. Leaving the body switches the machine on again."""
-        self._left, self.dead, self._synced = steps, False, set()
+        self._left, self._dead, self._synced = steps, False, set()
         self._before = self._inodes()
         try:
             yield
@@ -44,13 +44,17 @@ class Machine:
         finally:
             self._left = None
 
+    def died(self) -> bool:
+        """Whether the last body came to a bad end."""
+        return self._dead
+
     def wrap(self, name: str, honest: Callable[..., Any]) -> Callable[..., Any]:
         """``honest``, counted as a step."""
 
         def step(*args: Any, **more: Any) -> Any:
             if self._left is not None:
                 if self._left == 0:
-                    self.dead = True
+                    self._dead = True
                     raise CrashError
                 self._left -= 1
             if name == "fsync":

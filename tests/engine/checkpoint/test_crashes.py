@@ -72,7 +72,7 @@ def crash_everywhere(
         assert seen in (now, before)
         outcomes.add(now)
         assert snapshot(made.base.directory) == made.untouched
-        if not disk.dead:
+        if not disk.died():
             assert steps > 20
             return outcomes
         if steps % 7 == 0:
@@ -102,13 +102,13 @@ def test_a_crash_while_recovering_does_no_harm(
         gpt2.put(0)
         with disk.dies_after(steps):
             gpt2.put(1)
-        if not disk.dead:
+        if not disk.died():
             break
         for more in range(100):
             with disk.dies_after(more):
                 recover(gpt2.target)
             assert known[weights(gpt2)] in ((0,), (1,))
-            if not disk.dead:
+            if not disk.died():
                 break
         settled(gpt2, known)
 
@@ -130,7 +130,7 @@ def test_what_others_recorded_is_carried_out(gpt2: Bench, monkeypatch: pytest.Mo
         assert pending in (None, "undo", "finish")
         assert (pending == "finish") <= (now == (1,))
         assert records or now == (0,)
-        if not disk.dead:
+        if not disk.died():
             break
     # recorded and switched before the crash; recorded and switched by the recovery
     assert {(True, (1,), (1,)), (True, (0,), (1,)), (False, (0,), (0,))} <= outcomes
