@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -233,3 +234,11 @@ def test_listing_and_the_policy_need_no_torch() -> None:
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_check_of_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("echo", "patchhub.guard.checks.reliability:CHECK", "patchhub.checks")
+    monkeypatch.setattr("patchhub.guard.catalog.entry_points", lambda group: (entry,))
+    assert "echo" in check_names()
+    assert load_check("echo") is load_check("reliability")
+    load_check.cache_clear()
