@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from patchhub_cli.output import table
 
 if TYPE_CHECKING:
-    from patchhub.guard.verdict import Verdict
-
     from patchhub.guard.measurement import Failure, Measurement
+    from patchhub.guard.verdict import Verdict
 
 _FAILURES = 3
 _LIMITS = {"rate": "≥", "ceiling": "≤", "all": "all", "report": ""}

@@ -156,10 +156,12 @@ def test_a_changed_base_is_noticed(
     copy = tmp_path / "copy"
     shutil.copytree(base, copy)
     assert run("base", "add", "pico", copy).exit_code == 0
-    weights = copy / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    said = refused("E201", 5, "edit", *FT, "../born.json", "--seed", "9")
-    assert "is not the base 'pico' any more" in said
-    refused("E201", 5, "ask", "Hello", "--base", "pico")
+    for name, what in (("model.safetensors", "weights"), ("config.json", "config.json")):
+        whole = (copy / name).read_bytes()
+        last = b"\x01" if name.endswith("tensors") else b" "
+        (copy / name).write_bytes(whole[:-1] + last)
+        said = refused("E201", 5, "edit", *FT, "../born.json", "--seed", "9")
+        assert f"is not the base 'pico' any more: other {what}" in said
+        refused("E201", 5, "ask", "Hello", "--base", "pico")
+        (copy / name).write_bytes(whole)
+    assert run("ask", "Hello", "--base", "pico").exit_code == 0

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchhub.canonical import digest
 from patchhub.errors import IntegrityError, InvalidInputError, NotFoundError
 from patchhub_registry.paths import PRIVATE
 
@@ -122,16 +123,26 @@ def base_directory(
     if not trusted(registry, base.weights, directory):
         stamps = stamps_of(directory)
         found = fingerprint(directory, progress=phase(progress, "hash base"))
-        if found.weights != base.weights:
-            raise IntegrityError(
-                "E201",
-                f"{directory} is not the base {base.name!r} any more",
-                expected=base.weights,
-                found=found.weights,
-                hint=f"bring the files back, or: patchhub base add {base.name} DIRECTORY",
-            )
+        _require_same(base, found, directory)
         trust(registry, base.weights, directory, stamps)
     return directory, base.fingerprint
+
+
+def _require_same(base: BaseRecord, found: Fingerprint, directory: Path) -> None:
+    known = base.fingerprint
+    for what, wanted, there in (
+        ("weights", known.weights, found.weights),
+        ("config.json", known.config, found.config),
+        ("tokenizer files", digest(dict(known.tokenizer)), digest(dict(found.tokenizer))),
+    ):
+        if wanted != there:
+            raise IntegrityError(
+                "E201",
+                f"{directory} is not the base {base.name!r} any more: other {what}",
+                expected=wanted,
+                found=there,
+                hint=f"bring the files back, or: patchhub base add {base.name} DIRECTORY",
+            )
 
 
 def phase(progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
