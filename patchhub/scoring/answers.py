@@ -24,7 +24,6 @@ _ABBREVIATIONS = frozenset(
         "co",
         "corp",
         "dr",
-        "ft",
         "gen",
         "gov",
         "inc",
