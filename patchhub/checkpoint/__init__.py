@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from patchhub.checkpoint.change import Generation, materialise
     from patchhub.checkpoint.drift import Drift, verify_directory
     from patchhub.checkpoint.files import directory_digest
-    from patchhub.checkpoint.change import Generation, materialise
     from patchhub.checkpoint.reading import identify, read_state
     from patchhub.checkpoint.records import Identity, StackItem, State
     from patchhub.checkpoint.recovery import gc, recover
