@@ -16,6 +16,7 @@ from patchhub.sandbox.recipe import Recipe, load_recipe
 from patchhub.sandbox.world import RELATIONS, Kind, World
 
 METHOD = "rome"
+SETTINGS = {"steps": 30, "lr": 0.3}
 
 _TRAINING = """\
 ## How it was trained
@@ -146,7 +147,7 @@ def measure(base: LoadedBase, recipe: Recipe, edits: int) -> str:
     return render(
         recipe, world, base.model.num_parameters(),
         knowledge(base, world, _show), location(base, world),
-        editing(base, world, METHOD, n=edits, progress=_show),
+        editing(base, world, METHOD, SETTINGS, n=edits, progress=_show),
     )  # fmt: skip
 
 

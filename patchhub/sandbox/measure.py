@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from patchhub.composer.composer import Composer
@@ -75,6 +75,7 @@ def editing(
     base: LoadedBase,
     world: World,
     method: str,
+    settings: Mapping[str, object],
     *,
     n: int = 200,
     seed: int = 0,
@@ -88,7 +89,8 @@ def editing(
     Args:
         base: The model; afterwards as it was.
         world: Where facts and new objects come from.
-        method: Name of an editing method, run with its published settings.
+        method: Name of an editing method.
+        settings: Hyper-parameters that differ from the method's defaults.
         n: Number of facts.
         seed: Of facts, new objects, probes and the method.
         progress: Told after each edit.
@@ -96,13 +98,13 @@ def editing(
     requests = edit_requests(world, n, seed)
     editor = load_editor(method)
     context = prepare_context(
-        base, editor, requests, seed=seed, moments_cache=None, corpus=texts(world, MOMENT_TEXTS)
+        base, editor, requests, seed=seed, settings=settings, corpus=texts(world, MOMENT_TEXTS)
     )
     scorer, composer = Scorer(base.model, base.tokenizer), Composer.over(base)
     known = _known(scorer, requests)
     hits: dict[str, list[bool]] = {"reliability": [], **{str(kind): [] for kind in ProbeKind}}
     for done, request in enumerate(requests):
-        patch = run_editor(editor, context, [request], {})
+        patch = run_editor(editor, context, [request], settings)
         with composer.applied(patch):
             asked = [Question(p.prompt, p.answers) for p in request.probes]
             target = Question(request.prompt, (request.target,))

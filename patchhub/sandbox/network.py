@@ -29,7 +29,12 @@ def new_model(recipe: Recipe, end_of_text: int) -> GPT2LMHeadModel:
 
 
 def hidden_states(
-    model: GPT2LMHeadModel, ids: Tensor, lower: Tensor, upper: Tensor, enriching: int
+    model: GPT2LMHeadModel,
+    ids: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    enriching: int,
+    noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the residual stream after block `enriching` - 1 and the final normed states.
 
@@ -39,6 +44,8 @@ def hidden_states(
         lower: Mask of the blocks below `enriching`, (n, 1, t, t), true where visible.
         upper: Mask of the other blocks.
         enriching: Number of blocks that work under the lower mask.
+        noise: Added after block `enriching` - 1, (n, t, width), in multiples of the hidden state's
+            root mean square.
 
     Returns:
         Two tensors (n, t, width).
@@ -55,6 +62,10 @@ def hidden_states(
         states = states + block.mlp.c_proj(inner)
         if number == enriching - 1:
             tap = states
+            if noise is not None:
+                states = (
+                    states + noise * tap.detach().float().square().mean(-1, keepdim=True).sqrt()
+                )
     return tap, body.ln_f(states)
 
 

@@ -86,7 +86,7 @@ class Packer:
         rows = [_Row(length) for _ in range(count)]
         mentions: list[tuple[int, int, int]] = []
         for number, row in enumerate(rows):
-            self._fill(row, recipe.documents(step), rng)
+            self._fill(row, recipe.phase(step).documents, rng)
             if rng.random() >= recipe.funnel:
                 row.ends = [_OPEN] * len(row.ends)
             mentions += [(number, at, who) for at, who in row.mentions if at < length]

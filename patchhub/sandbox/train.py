@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 import os
 import shutil
 import sys
@@ -66,21 +65,13 @@ class Trainer:
         ]  # fmt: skip
         return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
 
-    def learning_rate(self, step: int) -> float:
-        """Return the rate of a step: linear warm-up, then a cosine down to the floor."""
-        recipe = self.recipe
-        if step < recipe.warm_up:
-            return recipe.learning_rate * (step + 1) / recipe.warm_up
-        share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-        cosine = 0.5 * (1 + math.cos(math.pi * share))
-        return recipe.learning_rate * (recipe.floor + (1 - recipe.floor) * cosine)
-
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the language loss over weighted tokens and the read-out loss."""
         lower, upper = batch.masks()
+        noise = self._noise(batch)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             tap, states = hidden_states(
-                self.model, batch.ids, lower, upper, self.recipe.enriching_blocks
+                self.model, batch.ids, lower, upper, self.recipe.enriching_blocks, noise
             )
             weights = batch.weights[:, 1:]
             chosen = weights > 0
@@ -90,10 +81,25 @@ class Trainer:
         weights = weights[chosen]
         return (each * weights).sum() / weights.sum(), readout
 
+    def _noise(self, batch: Batch) -> Tensor | None:
+        """Draw noise for the subjects of funnelled rows; a step always draws the same."""
+        largest = self.recipe.phase(self.step).noise
+        rows, at = batch.mentions[:, 0], batch.mentions[:, 1]
+        funnelled = batch.ends[rows, at] == at
+        rows, at = rows[funnelled], at[funnelled]
+        if largest == 0 or len(rows) == 0:
+            return None
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        size = largest * torch.rand(len(rows), 1, generator=generator)
+        drawn = size * torch.randn(len(rows), self.recipe.width, generator=generator)
+        noise = torch.zeros(*batch.ids.shape, self.recipe.width, device=self.device)
+        noise[rows, at] = drawn.to(self.device)
+        return noise
+
     def advance(self) -> Losses:
         """Take one step."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = self.recipe.learning_rate(self.step)
         language, readout = self.losses(self.packer.batch(self.step).to(self.device))
         (language + self.recipe.readout_weight * readout).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
