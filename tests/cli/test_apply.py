@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM
@@ -226,3 +227,25 @@ def test_a_copy_is_still_known(registry: Path, data: Data, tmp_path: Path) -> No
     seen = data("status", "--model", tmp_path / "copy")["model"]
     assert [item["ref"] for item in seen["patches"]] == ["born@1"]
     assert seen["stacks"] == [{"stack": "prod", "seq": 1, "head": 1}]
+
+
+def test_killed_between_commit_and_switch_the_directory_lags_one_entry(
+    registry: Path, run: Run, data: Data, lives: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data("apply", "born", "--stack", "prod", "--model", "../model")
+    commit = Registry.change
+
+    def commit_and_die(book: Registry, *arguments: Any, **options: Any) -> None:
+        commit(book, *arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Registry, "change", commit_and_die)
+    assert run("apply", lives, "--stack", "prod", "--model", "../model").exit_code == 130
+    monkeypatch.setattr(Registry, "change", commit)
+    assert [item["ref"] for item in data("status")["stacks"][0]["patches"]] == ["born@1", lives]
+    seen = data("verify", "--model", "../model")["model"]
+    assert seen["drift"] == []
+    assert seen["stacks"] == [{"stack": "prod", "seq": 1, "head": 2}]
+    data("apply", "--stack", "prod", "--model", "../model")
+    seen = data("verify", "--model", "../model")["model"]
+    assert seen["stacks"] == [{"stack": "prod", "seq": 2, "head": 2}]

@@ -14,6 +14,7 @@ from patchhub_registry.operations import localfiles
 from patchhub_registry.schema import Statement
 
 if TYPE_CHECKING:
+    from patchhub.guard.measurement import Measurement
     from patchhub.guard.policy import Policy
     from patchhub.guard.probes import BaseProbes
     from patchhub.guard.verdict import Verdict
@@ -103,8 +104,8 @@ class RefusedError(GuardRefusedError):
         super().__init__(
             "E401",
             f"guard said no to {what}: {names}",
-            found="; ".join(f"{one.name} {one.value:.3f} (n = {one.n})" for one in blocking),
-            expected="; ".join(f"{one.name} {one.rule} {one.floor}".strip() for one in blocking),
+            found="; ".join(map(_measured, blocking)),
+            expected="; ".join(map(_wanted, blocking)),
             hint='change the request or the method, or: --waive CHECK --reason "..." (on record)',
             checks=[one.name for one in blocking],
         )
@@ -184,6 +185,15 @@ def _no_verdict(
         found=found,
         hint=f"patchhub check {patch.ref} --stack STACK --requests FILE",
     )
+
+
+def _measured(one: Measurement) -> str:
+    return f"{one.name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}] (n = {one.n})"
+
+
+def _wanted(one: Measurement) -> str:
+    signs = {"rate": "≥", "ceiling": "≤"}
+    return f"{one.name} {signs.get(one.rule, one.rule)} {one.floor}".strip()
 
 
 def _fields(data: bytes) -> dict[str, Any]:
