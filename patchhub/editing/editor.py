@@ -101,34 +101,50 @@ def run_editor(
         editor: From `catalog.load_editor`.
         context: From `prepare.prepare_context`.
         requests: At least one.
-        hparams: Settings, or values by name; ``None`` for the published ones.
+        hparams: Settings, or values by name; see `settings_of` for the others.
 
     Raises:
         InvalidInputError: E132 to E134, a request lacks what the method needs; E142, a setting or
             the model's dtype is wrong; E145, statistics are missing.
         IntegrityError: E149, the method left the model changed.
     """
-    settings = settings_of(editor, hparams)
+    settings = settings_of(editor, context.base, hparams)
     check_requests(editor, requests)
     _check_context(editor, context, settings)
     with isolated(context.base.model):
         return editor.edit(context, tuple(requests), settings)
 
 
-def settings_of(editor: Editor, hparams: object | Mapping[str, object] | None) -> Any:
-    """The editor's settings from an instance, from values by name, or its defaults (E142)."""
+def settings_of(
+    editor: Editor, base: LoadedBase, hparams: object | Mapping[str, object] | None
+) -> Any:
+    """The editor's settings from an instance as it is, or from values by name.
+
+    What the values do not name comes from the checkpoint, if its ``config.json`` recommends
+    settings (``"patchhub": {"settings": {"<method>": {…}}}``; small models need other step sizes
+    than those published for large ones), and otherwise from the published defaults.
+
+    Raises:
+        InvalidInputError: E142.
+    """
     if isinstance(hparams, editor.hparams):
         return hparams
-    if hparams is None:
-        return editor.hparams()
-    if isinstance(hparams, Mapping):
-        return parse_settings(editor.hparams, hparams)
+    if hparams is None or isinstance(hparams, Mapping):
+        values = {**_recommended(editor, base), **(hparams or {})}
+        return parse_settings(editor.hparams, values)
     raise InvalidInputError(
         "E142",
         "these settings belong to another method",
         expected=editor.hparams.__qualname__,
         found=type(hparams).__qualname__,
     )
+
+
+def _recommended(editor: Editor, base: LoadedBase) -> Mapping[str, object]:
+    own = getattr(base.model.config, "patchhub", None)
+    for name in ("settings", editor.name):
+        own = own.get(name) if isinstance(own, Mapping) else None
+    return own if isinstance(own, Mapping) else {}
 
 
 def check_requests(editor: Editor, requests: Sequence[EditRequest]) -> None:

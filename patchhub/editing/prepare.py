@@ -78,7 +78,7 @@ def prepare_context(
 def _layers(base: LoadedBase, editor: Editor, settings: object | None) -> tuple[int, ...]:
     if settings is None:
         return tuple(range(base.arch.block_count(base.model)))
-    return editor.moment_layers(base, settings_of(editor, settings))
+    return editor.moment_layers(base, settings_of(editor, base, settings))
 
 
 def _moments(

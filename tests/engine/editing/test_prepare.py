@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.editor import run_editor
+from patchhub.editing.editor import run_editor, settings_of
 from patchhub.editing.prepare import prepare_context
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
@@ -84,3 +84,19 @@ def test_the_generator_is_seeded_and_the_global_one_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     texts = [c.templates.texts for c in contexts if c.templates is not None]
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_checkpoint_may_recommend_settings() -> None:
+    base, editor = pico_base("gpt2"), load_editor("rome")
+    base.model.config.patchhub = {"edit_layer": 1, "settings": {"rome": {"lr": 0.1, "steps": 5}}}
+    try:
+        found = settings_of(editor, base, {"steps": 7})
+        context = prepare_context(base, editor, [REQUEST], seed=0, settings={}, corpus=TEXTS)
+        record = run_editor(editor, context, [REQUEST]).manifest.method.hparams
+        other = settings_of(load_editor("ft"), base, None)
+    finally:
+        del base.model.config.patchhub
+    assert (found.lr, found.steps, found.kl) == (0.1, 7, 0.0625)
+    assert (record["lr"], record["steps"], record["layer"]) == ("0.1", 5, 1)
+    assert other == load_editor("ft").hparams()
+    assert settings_of(editor, base, None).lr == 0.5
