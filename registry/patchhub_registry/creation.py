@@ -10,10 +10,12 @@ from patchhub.errors import ConflictError
 from patchhub_registry import paths
 from patchhub_registry.git import Git
 from patchhub_registry.journal import pending
+from patchhub_registry.lock import locked
 from patchhub_registry.objects import Objects
 from patchhub_registry.settings import Settings
 from patchhub_registry.writer import Draft, Writer
 
+_OPTIONS = ("--quiet", "--initial-branch=main", "--template=", "--object-format=sha1")
 _CONFIGURATION = ("gc.auto=0", "maintenance.auto=false", "core.fsync=committed")
 
 
@@ -36,7 +38,8 @@ def create(directory: Path, lock_timeout: float) -> Path:
     root = directory.resolve()
     git = Git(root)
     git.check_version()
-    git.run("init", "--quiet", "--initial-branch=main", "--template=", "--object-format=sha1")
+    with locked(root / paths.PRIVATE / "lock", lock_timeout) as lock:
+        git.run("init", *_OPTIONS, inherit=[lock])
     objects = Objects(git)
     writer = Writer(git, objects, lock_timeout)
     try:
@@ -44,8 +47,9 @@ def create(directory: Path, lock_timeout: float) -> Path:
             return root
         if objects.get("HEAD") is not None:
             raise ConflictError("E308", f"{directory} is a git repository with commits")
-        for setting in _CONFIGURATION:
-            git.run("config", *setting.split("="))
+        with locked(root / paths.PRIVATE / "lock", lock_timeout) as lock:
+            for setting in _CONFIGURATION:
+                git.run("config", *setting.split("="), inherit=[lock])
         files = {
             paths.SETTINGS: Settings(secrets.token_hex(16)).to_bytes(),
             ".gitattributes": paths.ATTRIBUTES,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from patchhub_registry.writer import Draft, Writer
 
 TIMEOUT = 10.0
+_SETTLING = 1.0
 
 
 class Registry(Reader, Verbs):
@@ -77,7 +78,7 @@ class Registry(Reader, Verbs):
                 Settings.from_bytes((root / paths.SETTINGS).read_bytes())
                 registry = cls(root, lock_timeout=lock_timeout)
                 if pending(root / paths.PRIVATE / "journal"):
-                    registry._writer().recover(0)
+                    registry._writer().recover(_SETTLING)
                 return registry
         raise NotFoundError(
             "E105",

@@ -102,7 +102,7 @@ class Writer:
         """Clean up after commands that were killed.
 
         Args:
-            wait: Seconds to wait for the lock; a holder will clean up itself.
+            wait: Seconds to wait for the lock, which a git that outlived its parent may still hold.
 
         Returns:
             Whether nothing is left to clean up.
@@ -111,7 +111,7 @@ class Writer:
             return True
         try:
             with locked(self._private / "lock", wait) as lock:
-                self._clean(self._places(), lock, wait)
+                self._clean(self._places(), lock, 0)
         except (BusyError, PermissionError):
             return False
         return not journal.pending(self._private / "journal")

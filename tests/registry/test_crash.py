@@ -14,6 +14,7 @@ import pytest
 from patchhub.errors import PatchHubError
 from patchhub_registry import Registry
 from patchhub_registry.journal import Intent
+from patchhub_registry.lock import locked
 from tests.registry import crashing
 from tests.registry.support import add, git, status
 
@@ -174,14 +175,41 @@ def test_an_unreadable_journal_file_is_dropped(registry: Registry) -> None:
         assert list(journal.iterdir()) == []
 
 
-def test_a_refresh_that_was_cut_off_is_finished_by_a_reader(registry: Registry) -> None:
+def cut_off(registry: Registry) -> Path:
+    """Undo what follows a commit, as if the process had been killed; the patch's directory."""
     old = registry.head
     add(registry, "one")
     folder = registry.root / registry.find("demo").path
     git(registry.root, "read-tree", old)
     shutil.rmtree(registry.root / "patches")
     Intent.begin(registry.root / ".patchhub/journal", old, registry.head, "refs/heads/main", 1)
+    return folder
+
+
+def test_a_refresh_that_was_cut_off_is_finished_by_a_reader(registry: Registry) -> None:
+    folder = cut_off(registry)
     with Registry.open(registry.root) as again:
         assert len(again.patches()) == 1
     assert len(list(folder.iterdir())) == 4
     assert status(registry.root) == ""
+
+
+def test_a_reader_waits_for_a_git_that_outlived_its_parent(registry: Registry) -> None:
+    cut_off(registry)
+    said = SERVER.Event()
+    holder = SERVER.Process(target=crashing.hold_lock, args=(registry.root, said, 0.3))
+    holder.start()
+    assert said.wait(60)
+    with Registry.open(registry.root):
+        assert status(registry.root) == ""
+    holder.join(60)
+
+
+def test_a_reader_does_not_wait_for_long(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("patchhub_registry.registry._SETTLING", 0.05)
+    cut_off(registry)
+    with locked(registry.root / ".patchhub/lock", 0), Registry.open(registry.root) as again:
+        assert len(again.patches()) == 1
+    assert status(registry.root) != ""

@@ -407,6 +407,23 @@ def test_another_git_reads_the_same(registry: Registry) -> None:
     assert words == [f"add demo@1 {short}\n", "base sandbox: add\n", "registry: begin\n"]
 
 
+def test_an_interrupted_read_does_not_shift_the_answers(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("one", "two"):
+        add(registry, text)
+    listed = registry.patches()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("patchhub_registry.objects._read", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            registry.patches()
+    assert registry.patches() == listed
+
+
 def test_a_payload_of_megabytes_comes_back(registry: Registry) -> None:
     text = "".join(sha256(str(i).encode()) for i in range(4000))
     registry.add_patch(patch_files(text), "large", observed())
