@@ -24,7 +24,7 @@ class LabelLoss:
         size: Number of rows.
 
     Raises:
-        InvalidInputError: E131, a row is longer than the model's context.
+        InvalidInputError: E150, a row is longer than the model's context.
     """
 
     def __init__(self, base: LoadedBase, rows: Sequence[Row], layer: int) -> None:

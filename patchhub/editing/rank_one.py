@@ -84,7 +84,7 @@ def insert_each(
         A low-rank patch whose rank is the number of requests.
 
     Raises:
-        InvalidInputError: E131, E143, E145 or E148; see `observe` and `factors`.
+        InvalidInputError: E143, E145, E148 or E150; see `observe` and `factors`.
     """
     base = context.base
     settings = resolved(base, settings)

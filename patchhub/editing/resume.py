@@ -32,7 +32,7 @@ class CutRows:
         labels: Their target ids ``(m,)``.
 
     Raises:
-        InvalidInputError: E131, a row is longer than the model's context.
+        InvalidInputError: E150, a row is longer than the model's context.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class CutRows:
 
 
 def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
-    """Refuse rows that the model's context cannot hold (E131)."""
+    """Refuse rows that the model's context cannot hold (E150)."""
     limit = getattr(model.config, "max_position_embeddings", None)
     longest = max(len(row.ids) for row in rows)
     if isinstance(limit, int) and longest > limit:
         raise InvalidInputError(
-            "E131",
+            "E150",
             "prompt and target are longer than the model's context",
             expected=f"at most {limit} tokens, context templates included",
             found=longest,

@@ -96,4 +96,4 @@ def test_rows_beyond_the_context_are_refused() -> None:
     row = target_row(base.tokenizer, "Mira " + "was born in " * 30 + "at", "Rome", (0, 4))
     with pytest.raises(InvalidInputError) as error:
         CutRows(base.model, base.arch, [row], 0)
-    assert error.value.code == "E131"
+    assert error.value.code == "E150"
