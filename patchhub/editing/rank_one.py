@@ -119,8 +119,7 @@ def observe(context: EditContext, request: EditRequest, settings: InsertSettings
     """Target value, keys and values of one request in all contexts.
 
     Raises:
-        InvalidInputError: E131, too long for the model; E143, tokens do not line up; E148,
-            diverged.
+        InvalidInputError: E143, tokens do not line up; E148, diverged; E150, too long.
     """
     base = context.base
     start, end = request.subject_span()
