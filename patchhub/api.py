@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
+
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
@@ -18,7 +20,6 @@ from patchhub.patch import Patch
 from patchhub.request import EditRequest, load_requests
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from patchhub.guard.policy import Policy
@@ -45,7 +46,8 @@ def load(
     Args:
         base: Directory of the base.
         stack: Patches or their directories, bottom first.
-        dtype: Run-time dtype; the composed bytes are rounded to the stored dtype first, then cast.
+        dtype: Run-time dtype, float32 without; the composed bytes are rounded to the stored dtype
+            first, then cast.
         device: Where the parameters lie.
 
     Raises:
@@ -53,9 +55,8 @@ def load(
         IntegrityError: E201 a patch is of another base, E202 its files were changed.
         ConflictError: E306, the stack names a patch twice.
     """
-    loaded = load_base(Path(base), device=device)
-    if dtype is not None:
-        loaded.model.to(dtype)  # type: ignore[arg-type]
+    # Cast while loading, never afterwards: `model.to` would round the rotary frequencies as well.
+    loaded = load_base(Path(base), dtype=dtype or torch.float32, device=device)
     Composer.over(loaded).set_stack(_patches(stack))
     return loaded.model
 
