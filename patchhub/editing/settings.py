@@ -104,13 +104,12 @@ def _read_scalar(name: str, value: object, hint: Any) -> object:
     if hint in (int, float) and isinstance(value, int | float | str):
         try:
             number = hint(value)
-        except ValueError:
-            raise _wrong(name, "a number" if hint is float else "an integer", value) from None
-        if not math.isfinite(number) or (
-            hint is int and isinstance(value, float) and value != number
-        ):
-            raise _wrong(name, "a finite number" if hint is float else "an integer", value)
-        return number
+            whole = not isinstance(value, float) or hint is float or value == number
+            if math.isfinite(number) and whole:
+                return number
+        except (ValueError, OverflowError):
+            pass
+        raise _wrong(name, "a finite number" if hint is float else "an integer", value)
     raise _wrong(name, hint.__name__, value)
 
 
