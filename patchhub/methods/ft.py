@@ -59,6 +59,8 @@ class FtSettings:
         for name in ("steps", "lr", "batch_size"):
             require(getattr(self, name) > 0, name, "a positive number", getattr(self, name))
         require(self.clamp is None or self.clamp > 0, "clamp", "positive or none", self.clamp)
+        for name in ("weight_decay", "stop_loss"):
+            require(getattr(self, name) >= 0, name, "zero or more", getattr(self, name))
 
 
 def training_row(row: Row, objective: str) -> Row:

@@ -9,6 +9,7 @@ import torch
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
+from patchhub.errors import InvalidInputError
 from patchhub.manifest import Orientation
 from patchhub.request import EditRequest
 from patchhub.sites import parameter_for
@@ -75,6 +76,16 @@ def test_no_weight_leaves_the_box() -> None:
     patch = run_editor(EDITOR, context, [REQUEST], {"layer": 0, "clamp": 1e-4, "lr": 1e-2})
     for roles in patch.payload.values():
         assert float(roles["delta"].abs().max()) <= 1e-4 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["steps", "lr", "batch_size", "clamp", "weight_decay", "stop_loss"]
+)
+def test_settings_out_of_range_are_typed_errors(name: str) -> None:
+    with pytest.raises(InvalidInputError) as error:
+        run_editor(EDITOR, pico_context("gpt2"), [REQUEST], {"layer": 0, name: -1})
+    assert error.value.code == "E142"
+    assert error.value.data["setting"] == name
 
 
 def test_weight_and_bias_are_trained_where_there_is_one() -> None:
