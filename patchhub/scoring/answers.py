@@ -7,6 +7,7 @@ mentioned (arXiv:2507.05937); equality of the whole would punish "Oslo, the capi
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
@@ -16,6 +17,7 @@ _HYPHENS = frozenset("-−–")
 _WORD_SIGNS = frozenset("+#%&@")
 _LINE_ENDS = frozenset("\n\r\v\f\x85\u2028\u2029")
 _SENTENCE_ENDS = frozenset("!?。！？")
+_THOUSAND = re.compile(r"\d{3}(?!\d)")
 _CLOSERS = frozenset("\"'”’)]»")
 _ABBREVIATIONS = frozenset(
     {
@@ -136,8 +138,8 @@ def _pieces(text: str) -> Iterator[str]:
         elif sign in _WORD_SIGNS or category in ("Sc", "So"):
             yield sign
         elif sign in ".," and before.isdigit() and after.isdigit():
-            # 3.5 is not 35; 3,000 is 3000.
-            yield "." if sign == "." or not text[i + 1 : i + 4].isdigit() else ""
+            # 3.5 and 3,5 are not 35; 3,000 is 3000.
+            yield "" if sign == "," and _THOUSAND.match(text, i + 1) else "."
         elif sign == "." and before.isalpha() and after.isalpha():
             continue
         elif sign in _HYPHENS and after.isdigit() and not before.isalnum():
