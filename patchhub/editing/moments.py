@@ -1,8 +1,8 @@
 """Second moments of keys, C = E[k kᵀ] (uncentred): what a layer's MLP usually sees.
 
 All wanted blocks in one pass over a corpus, streamed: each batch's product in the model's dtype,
-the sum over batches in float64. Statistics are named by their content (weights, corpus, length
-cap), so a cache can never hand out those of another model.
+the sum over batches in float64. Statistics are named by what they follow from (weights, corpus,
+length cap, threads), so a cache can never hand out those of another model.
 
 Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over text, every token
     once).
@@ -84,12 +84,18 @@ class Moments:
 
 
 def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
-    """Name of the statistics of ``corpus`` (a digest) under a base: weights, text, length cap."""
+    """Name of the statistics of ``corpus`` (a digest) under a base: all that decides their bits.
+
+    The thread count does on a CPU, and a patch records both: a hit must not change its id.
+    """
+    device = base.model.device.type
     value: canonical.Json = {
         "base": base.fingerprint.weights,
         "corpus": corpus,
         "cap": cap,
+        "device": device,
         "dtype": str(base.model.dtype),
+        "threads": torch.get_num_threads() if device == "cpu" else 0,
         "site": base.arch.mlp_out,
     }
     return canonical.digest(value)
@@ -213,7 +219,7 @@ def _load(file: Path, key: str) -> Moments | None:
             if (stored.metadata() or {}).get("key") != key:
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError):
+    except (OSError, SafetensorError):
         return None
     count = int(tensors.pop("count"))
     return Moments(key, {int(name): tensor for name, tensor in tensors.items()}, count)

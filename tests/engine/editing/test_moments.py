@@ -92,6 +92,29 @@ def test_cache_never_serves_another_model_or_corpus(tmp_path: Path) -> None:
         assert again.digest([0]) == good.digest([0])
 
 
+def test_cache_never_serves_sums_of_another_thread_count(tmp_path: Path) -> None:
+    """They may differ in their last bits, and with them the id of a patch."""
+    base, digest, threads = pico_base("gpt2"), corpus_digest(TEXTS), torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_cache_file_that_cannot_be_read_is_as_good_as_none(tmp_path: Path) -> None:
+    base, digest = pico_base("gpt2"), corpus_digest(TEXTS)
+    good = moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.symlink_to(file.name)  # a loop: opening it fails, whoever asks
+    assert moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path).digest([0]) == good.digest(
+        [0]
+    )
+
+
 def test_progress_ends_at_the_number_of_texts() -> None:
     seen: list[tuple[int, int]] = []
     compute_moments(pico_base("gpt2"), TEXTS, (0,), progress=lambda *at: seen.append(at))
