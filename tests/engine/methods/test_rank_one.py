@@ -8,13 +8,15 @@ import torch
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
-from patchhub.editing.rank_one import InsertSettings, observe
+from patchhub.editing.solver import factorise, solve
+from patchhub.editing.target import Target
 from patchhub.editing.tokens import target_row
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_context
+from tests.engine.methods.formulas import formula
 
 ROME = load_editor("rome")
 STRONG = {"layer": 0, "weight_decay": 0.0, "clamp": 20.0}
@@ -85,10 +87,20 @@ def test_a_layer_nobody_knows_is_asked_for() -> None:
 
 
 def test_r_rome_never_divides_by_a_negative_number() -> None:
-    """uᵀk̄ > 0 for any positive definite C; ROME's own uᵀk_b need not be."""
-    context = pico_context("llama", torch.float64)
-    assert context.moments is not None
-    for request in (REQUEST, MIDDLE):
-        key = observe(context, request, InsertSettings(layer=0)).keys.mean(0)
-        direction = torch.cholesky_solve(key[:, None], context.moments.factor(0))[:, 0]
-        assert float(direction @ key) > 0
+    """Where the bare key points away from the others ROME does, and still maps it to z."""
+    make = torch.Generator().manual_seed(0)
+    root = torch.randn(6, 6, generator=make, dtype=torch.float64)
+    factor = factorise(root @ root.T + 0.1 * torch.eye(6, dtype=torch.float64))
+    key = torch.randn(6, generator=make, dtype=torch.float64)
+    outputs = torch.randn(3, 4, generator=make, dtype=torch.float64)
+    delta = torch.randn(4, generator=make, dtype=torch.float64)
+    target = Target(delta, outputs[0], torch.stack([-key, 2 * key, 3 * key]), outputs, ())
+    for mode, used, residual in (
+        ("rome", -key, delta),
+        ("original", -key, delta),
+        ("random_prefix", 4 / 3 * key, target.value - outputs.mean(0)),
+        ("prompt_keys", -key, delta),
+    ):
+        left, right = formula(mode)(target, lambda k: solve(factor, k))
+        assert (float(right @ used) > 0) == (mode in ("random_prefix", "prompt_keys"))
+        assert torch.allclose(left * (right @ used), residual, rtol=1e-10)
