@@ -22,7 +22,7 @@ class MethodRecord:
         threads: Thread count, which can change the last bits of sums.
         requests: Digests of the requests, in their order.
         templates: Digest of the context templates, if the method uses any.
-        moments: Content key of the second moments, if the method uses any.
+        moments: Digest of the second moments' values, if the method uses any.
         reproduces: Where the same inputs give the same patch.
     """
 

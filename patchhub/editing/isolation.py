@@ -62,8 +62,8 @@ def isolated(model: nn.Module) -> Iterator[None]:
 def weights_digests(model: nn.Module) -> dict[str, str]:
     """A digest of the bytes of every parameter and buffer, at the speed of memory.
 
-    Sums over rows of 16 KiB are hashed: any change of a value shows, a permutation inside a row may
-    not.
+    Sums over rows of 16 KiB are hashed: a change of one value in a row shows; several may cancel,
+    as in a permutation.
     """
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {name: _digest(tensor.detach()) for name, tensor in tensors}
