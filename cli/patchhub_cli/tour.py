@@ -12,7 +12,7 @@ from patchhub_cli.session import Session
 
 
 class Tour:
-    """A guided run of the program in this process.
+    """A guided run of the program in this process, on the registry of the working directory.
 
     Args:
         session: Of the command that gives the tour; its options hold for every stop.
@@ -37,7 +37,9 @@ class Tour:
         """
         self.show("patchhub", *arguments)
         inner = Session(json=self._session.json, quiet=self._session.quiet, silent=True)
-        with main.make_context("patchhub", list(arguments), obj=inner) as context:
+        # said, so that PATCHHUB_REGISTRY cannot lead the tour into a registry of the user's
+        here = ("--registry", ".")
+        with main.make_context("patchhub", [*here, *arguments], obj=inner) as context:
             main.invoke(context)
         self._session.warnings += inner.warnings
         reply = inner.reply or Reply(None)

@@ -107,6 +107,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     (home / "born.json").write_text(json.dumps(REQUEST))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        patch.delenv("PATCHHUB_REGISTRY", raising=False)
         registry = home / "registry"
         spare = ("--no-commit", "--out", home / "spare")
         material = ("--texts", home / "texts.txt", "--probes", home / "probes.jsonl")
