@@ -101,6 +101,9 @@ class Objects:
                 found=complaint.decode(errors="replace").strip()[:500] or None,
                 hint="git fsck says more; a clone of the registry may still have it",
             ) from error
+        except BaseException:  # interrupted: answers still to come would pass for those of the next
+            self.close()
+            raise
 
     def _running(self) -> subprocess.Popen[bytes]:
         # a forked child must not share the pipe with its parent
