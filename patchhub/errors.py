@@ -137,6 +137,7 @@ CODES: dict[str, str] = {
     "E149": "method broke the editor contract",
     "E150": "text is longer than the model's context",
     "E151": "no such check",
+    "E152": "no such device",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",
@@ -163,5 +164,6 @@ CODES: dict[str, str] = {
     "E701": "git is missing or too old",
     "E702": "git failed",
     "E703": "arithmetic of this process is not IEEE 754",
+    "E704": "the operating system refused",
 }
 """Meaning of every code; a test holds this table against the sources."""

@@ -56,8 +56,10 @@ def load_base(
 
     Raises:
         NotFoundError: E109, the directory does not exist.
-        InvalidInputError: E140, the family is not known; E143, there is no fast tokenizer.
+        InvalidInputError: E140, the family is not known; E143, there is no fast tokenizer; E152,
+            the device is not there.
     """
+    check_device(device)
     resolved = directory.resolve()
     if not (resolved / "config.json").is_file():
         raise NotFoundError(
@@ -82,6 +84,23 @@ def load_base(
     nn.Module.to(model, device).requires_grad_(False)
     model.train(False)
     return LoadedBase(model, tokenizer, resolved, identity, architecture(model.config.model_type))
+
+
+def check_device(device: str | torch.device) -> None:
+    """Pass if tensors can lie there.
+
+    Raises:
+        InvalidInputError: E152.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidInputError(
+            "E152",
+            f"no such device: {str(device)!r}",
+            expected="cpu, or what torch finds on this machine, such as cuda",
+            found=str(error).splitlines()[0][:200],
+        ) from error
 
 
 @contextmanager

@@ -134,7 +134,11 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
         status = run()
     except PatchHubError as error:
         return emit_error(session, error)
+    except OSError as error:
+        return emit_error(session, _refused(error))
     except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            session.command = error.ctx.command_path.partition(" ")[2]
         if session.json:
             fault = {"code": "usage", "message": error.format_message()}
             click.echo(envelope(session, data=None, error=fault, exit=error.exit_code))
@@ -157,6 +161,12 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
             click.echo(envelope(session, data=None, error=fault, exit=1))
         return 1
     return status if isinstance(status, int) else 0
+
+
+def _refused(error: OSError) -> PatchHubError:
+    where = "" if error.filename is None else f": {error.filename}"
+    words = f"{error.strerror}{where}" if error.strerror else str(error) or type(error).__name__
+    return PatchHubError("E704", words)
 
 
 def _global_options(*, hidden: bool) -> list[click.Parameter]:

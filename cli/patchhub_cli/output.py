@@ -76,8 +76,7 @@ def envelope(
             "warnings": session.warnings,
         },
         default=_plain,
-        ensure_ascii=False,
-    )
+    )  # ASCII: names and answers may hold what the terminal's encoding cannot say
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: str = "") -> str:

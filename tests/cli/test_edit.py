@@ -140,11 +140,15 @@ def test_a_subject_that_is_not_in_the_prompt(registry: Path, refused: Refused) -
     assert "'Jon Arvel', letter by letter" in said
 
 
-def test_what_does_not_exist(registry: Path, refused: Refused) -> None:
+def test_what_does_not_exist(registry: Path, base: Path, refused: Refused) -> None:
     assert "did you mean rome?" in refused("E141", 7, "edit", "romee", "../born.json")
     refused("E109", 7, "edit", *FT, "../nothing.json")
     refused("E106", 7, "edit", *FT, "../born.json", "--base", "nothing")
     refused("E142", 9, "edit", "ft", "../born.json", "--set", "layr=1")
+    for device in ("nonsense", "cuda:99"):
+        refused("E152", 9, "edit", *FT, "../born.json", "--device", device)
+        refused("E152", 9, "ask", "Hello", "--base", "pico", "--device", device)
+        refused("E152", 9, "ask", "Hello", "--model", base, "--device", device)
     refused("E109", 7, "edit", *FT, "../born.json", "--policy", "../nothing.toml")
 
 

@@ -82,6 +82,7 @@ def test_usage_errors_keep_the_envelope(run: Run) -> None:
     body = json.loads(result.stdout)
     assert result.exit_code == body["exit"] == 2
     assert (body["ok"], body["error"]["code"]) == (False, "usage")
+    assert body["command"] == "list"
     assert "--nonsense" in body["error"]["message"]
 
 
@@ -133,6 +134,21 @@ def test_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.strip().endswith("interrupted")
     status, out, _ = _call(capsys, KeyboardInterrupt(), "--json")
     assert (status, json.loads(out)["error"]["code"]) == (130, "interrupted")
+
+
+def test_what_the_machine_refuses_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = _call(capsys, PermissionError(13, "Permission denied", "/some/where"))
+    assert (status, out) == (1, "")
+    assert err.startswith("error[E704] Permission denied: /some/where\n")
+    status, out, err = _call(capsys, OSError(28, "No space left on device"), "--json")
+    assert (status, err) == (1, "")
+    assert json.loads(out)["error"]["message"] == "No space left on device"
+
+
+def test_the_envelope_fits_any_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = _call(capsys, Reply({"answer": "Zürich →", "path": Path("\udcff")}), "--json")
+    assert out.isascii()
+    assert json.loads(out)["data"] == {"answer": "Zürich →", "path": "\udcff"}
 
 
 def test_a_bug_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +59,8 @@ def ask(
         progress: Called with the phase, units done, units in all.
 
     Raises:
-        InvalidInputError: E131, no prompt or no model is named.
-        NotFoundError: E105 to E109.
+        InvalidInputError: E131, no prompt or no model is named; E152, there is no such device.
+        NotFoundError: E105 to E109. ConflictError: E302, the models stand on different bases.
     """
     wanted = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not wanted or not (stack or against or base or model):
@@ -74,7 +74,7 @@ def ask(
     if registry is not None and (stack or against or base):
         columns |= _registered(registry, wanted, stack, against, base, device, progress)
     if model is not None:
-        columns[str(model)] = _directory(Path(model), wanted, device)
+        columns[_label(columns, str(model), "directory")] = _directory(Path(model), wanted, device)
     rows = tuple(tuple(answers[i] for answers in columns.values()) for i in range(len(wanted)))
     return Answers(wanted, tuple(columns), rows)
 
@@ -92,24 +92,36 @@ def _registered(
 
     states = {name: registry.stack(name) for name in (stack, against) if name not in (None, BASE)}
     weights = {state.base for state in states.values()}
+    if base is not None:
+        weights.add(registry.base(base).weights)
     if len(weights) > 1:
-        raise ConflictError("E302", "the two stacks stand on different bases", found=str(against))
+        named = ", ".join(name for name in (against, base, stack) if name is not None)
+        raise ConflictError("E302", "these models stand on different bases", found=named)
     if weights:
         record = models.base_with(registry, weights.pop(), f"stack {stack or against}")
     else:
-        record = models.only_base(registry, base)
+        record = models.only_base(registry, None)
     loaded = models.load(registry, record, device=device, progress=progress)
     composer = Composer.over(loaded)
+    plain = None if base is None else _label(states, base, BASE)
     columns: dict[str, list[str]] = {}
-    for name in dict.fromkeys(each for each in (against, base, stack) if each is not None):
+    for name in dict.fromkeys(each for each in (against, plain, stack) if each is not None):
         composer.set_stack(models.stack_patches(registry, states.get(name)))
         columns[name] = _answers(loaded.model, loaded.tokenizer, prompts)
     return columns
 
 
+def _label(taken: Container[str | None], name: str, what: str) -> str:
+    """A column's name, told apart from another column's."""
+    return f"{what} {name}" if name in taken else name
+
+
 def _directory(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from patchhub.loading import check_device
+
+    check_device(device)
     if not (directory / "config.json").is_file():
         raise NotFoundError("E109", f"{directory} is not a model directory")
     # Resolved once: a switch of generations meanwhile cannot mix two of them.
