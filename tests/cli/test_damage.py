@@ -155,6 +155,8 @@ def test_malicious_names(
         ("add", patch, f"--name={name}"),
         edit,
         ("base", "add", "--", name, base),
+        ("edit", *FT, "../born.json", "--seed", "8", "--name=x", f"--stack={name}"),
+        ("check", "born", f"--stack={name}"),
         ("apply", "born", f"--stack={name}"),
         ("revert", "born", f"--stack={name}"),
         ("log", "--", name),
@@ -207,6 +209,21 @@ def test_a_damaged_base_is_not_added(
     weights.write_bytes(whole[:-1] + b"\x01")
     said = refused("E108", 4, "base", "add", "pico", copy)
     assert "give this one another name" in said or "another name" in said
+
+
+def test_a_base_with_damaged_words_is_not_added(
+    registry: Path, base: Path, tmp_path: Path, refused: Refused
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(base, copy)
+    texts = tmp_path / "texts.txt"
+    for content in (b"", b" \n", b"caf\xe9"):
+        texts.write_bytes(content)
+        assert "texts.txt" in refused("E145", 9, "base", "add", "x", copy, "--texts", texts)
+    (copy / "config.json").write_text("{")
+    assert "config.json" in refused("E147", 5, "base", "add", "x", copy)
 
 
 def test_a_damaged_registry_is_noticed(registry: Path, run: Run) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.errors import NotFoundError
+from patchhub.errors import IntegrityError, NotFoundError
 from patchhub_registry.names import check_name
 from patchhub_registry.operations import localfiles
 
@@ -65,7 +65,8 @@ def add_base(
         progress: Called with the phase, bytes done, bytes in all.
 
     Raises:
-        InvalidInputError: E101 the name; E110, E111 a file is damaged; E147 a shard is missing.
+        InvalidInputError: E101 the name; E145 the texts are none.
+        IntegrityError: E110, E111 a file is damaged; E147 a shard is missing, or config.json wrong.
         NotFoundError: E109, there is no such directory.
         ConflictError: E108, the name belongs to another base.
     """
@@ -79,13 +80,14 @@ def add_base(
             f"{directory} is not a model directory",
             expected="a directory with config.json, *.safetensors and tokenizer files",
         )
+    notes = {"model_type": _model_type(where)}
     stamps = localfiles.stamps_of(where)
     found = fingerprint(where, progress=localfiles.phase(progress, "hash base"))
     if probes is not None:
         localfiles.keep_probes(registry, found.weights, Path(probes))
     if texts is not None:
         localfiles.keep_texts(registry, found.weights, Path(texts))
-    record = registry.add_base(name, found, {"model_type": _model_type(where)})
+    record = registry.add_base(name, found, notes)
     registry.link_base(name, where)
     localfiles.trust(registry, found.weights, where, stamps)
     return BaseSummary(record, where)
@@ -113,5 +115,10 @@ def _directory(registry: Registry, name: str) -> Path | None:
 
 
 def _model_type(directory: Path) -> str:
-    config = json.loads((directory / "config.json").read_bytes())
+    try:
+        config = json.loads((directory / "config.json").read_bytes())
+    except ValueError as error:
+        raise IntegrityError(
+            "E147", f"{directory}/config.json is not JSON", found=str(error)[:200]
+        ) from error
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""

@@ -47,11 +47,16 @@ def keep_texts(registry: Registry, weights: str, source: Path) -> None:
 
     Raises:
         NotFoundError: E109, there is no such file.
-        InvalidInputError: E145, it holds no text.
+        InvalidInputError: E145, it holds no text, or none in UTF-8.
     """
     if not source.is_file():
         raise NotFoundError("E109", f"no text file {source}")
-    text = source.read_text(encoding="utf-8")
+    try:
+        text = source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            "E145", f"{source} is not text in UTF-8", found=f"byte {error.start}: {error.reason}"
+        ) from error
     if not text.strip():
         raise InvalidInputError("E145", f"{source} holds no text")
     write_bytes(material(registry, weights) / "texts.txt", text.encode())

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from patchhub.errors import IntegrityError, NotFoundError
+from patchhub_registry.names import check_name
 from patchhub_registry.operations import localfiles
 
 if TYPE_CHECKING:
-    from patchhub.patch import Patch
-
     from patchhub.loading import LoadedBase
+    from patchhub.patch import Patch
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
     from patchhub_registry.schema import BaseRecord
@@ -77,18 +77,15 @@ def base_with(registry: Registry, weights: str, wanted_by: str) -> BaseRecord:
     )
 
 
-def stack_base(registry: Registry, stack: str) -> BaseRecord:
-    """The base of a stack.
+def stack_state(registry: Registry, stack: str | None) -> StackState | None:
+    """A stack as it is now; None when there is none of that name yet, or no name.
 
     Raises:
-        NotFoundError: E107.
+        InvalidInputError: E101, there cannot be one of that name.
     """
-    return base_with(registry, registry.stack(stack).base, f"stack {stack!r}")
-
-
-def stack_state(registry: Registry, stack: str | None) -> StackState | None:
-    """A stack as it is now; None when there is none of that name, or no name."""
-    return registry.stack(stack) if stack in registry.stacks() else None
+    if stack is None or check_name(stack, "stack") not in registry.stacks():
+        return None
+    return registry.stack(stack)
 
 
 def only_base(registry: Registry, name: str | None) -> BaseRecord:
