@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
+from patchhub.canonical import dumps
 from patchhub.errors import ConflictError
 from patchhub_registry import Registry
+from patchhub_registry.schema import Statement
 from tests.cli.conftest import FT, LENIENT, PROMPT, REQUEST, STRICT, Data, Run, digest_of
+from tests.pico import pico_directory
 
 Refused = Callable[..., str]
 
@@ -94,6 +97,19 @@ def test_ask_puts_answers_side_by_side(registry: Path, run: Run, data: Data) -> 
     assert run("ask", PROMPT).exit_code == 9
 
 
+def test_ask_answers_for_the_base_that_was_named(
+    registry: Path, run: Run, data: Data, tmp_path: Path
+) -> None:
+    data("base", "add", "other", pico_directory(tmp_path, "gpt2", seed=1))
+    data("apply", "born", "--stack", "pico")
+    (row,) = data("ask", PROMPT, "--stack", "pico", "--base", "pico", "--against", "base")
+    assert list(row["answers"]) == ["base", "base pico", "pico"]
+    assert row["answers"]["base"] == row["answers"]["base pico"]
+    for base, code, status in (("other", "E302", 4), ("nothing", "E106", 7)):
+        result = run("ask", PROMPT, "--stack", "pico", "--base", base)
+        assert (result.exit_code, code in result.stderr) == (status, True)
+
+
 def test_what_cannot_be(registry: Path, run: Run, data: Data, refused: Refused) -> None:
     data("apply", "born", "--stack", "other")
     refused("E107", 7, "revert", "born", "--stack", "prod")
@@ -169,6 +185,21 @@ def test_a_verdict_measured_elsewhere_is_said(
     result = run("apply", lives, "--stack", "prod")
     assert result.exit_code == 0
     assert "warning: lives@1 was checked on another model than prod@1" in result.stderr
+
+
+def test_a_yes_from_elsewhere_does_not_outweigh_a_no_from_here(
+    registry: Path, data: Data, lives: str, refused: Refused
+) -> None:
+    data("apply", "born", "--stack", "prod")
+    (yes,) = data("show", lives)["statements"]
+    no = {**yes["said"], "identity_before": data("status")["stacks"][0]["identity"]}
+    patch = data("show", lives)["id"]
+    other = Statement(patch, "guard", dumps({"patch": patch, "note": "no verdict at all"}))
+    book = Registry.open()
+    book.add_statements([other, Statement(patch, "guard", dumps({**no, "passed": False}))])
+    assert "the guard said no" in refused("E403", 8, "apply", lives, "--stack", "prod")
+    book.add_statements([Statement(patch, "guard", dumps(no))])
+    data("apply", lives, "--stack", "prod")
 
 
 def test_a_failing_commit_leaves_the_directory(

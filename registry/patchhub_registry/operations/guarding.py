@@ -136,7 +136,8 @@ def evidence(
 ) -> Evidence:
     """The verdict that lets a patch into a stack: passed, by the policy in force.
 
-    Of several the one measured on this very stack is taken, else the last by digest.
+    Where some were measured on this very stack, only those count: a yes from elsewhere does not
+    outweigh a no from here. Of several that pass the last by digest is taken.
 
     Args:
         registry: Where statements lie.
@@ -151,10 +152,11 @@ def evidence(
     said = {
         one.digest: _fields(one.data) for one in registry.statements(patch.id) if one.type == GUARD
     }
-    here = {digest: one for digest, one in said.items() if one["policy"] == policy.digest}
+    ruled = {digest: one for digest, one in said.items() if one.get("policy") == policy.digest}
+    here = {d: one for d, one in ruled.items() if one["identity_before"] == state.identity} or ruled
     passed = {digest: one for digest, one in here.items() if one["passed"]}
     if passed:
-        best = max(passed, key=lambda d: (passed[d]["identity_before"] == state.identity, d))
+        best = max(passed)
         return Evidence(best, passed[best]["identity_before"], dict(passed[best]["waived"]))
     if override is None:
         raise _no_verdict(patch, said, here)
