@@ -107,7 +107,9 @@ def test_noise_falls_on_funnelled_subjects_only() -> None:
     trainer.step = 3
     noise = trainer._noise(batch)
     assert noise is not None
-    assert torch.equal(noise, trainer._noise(batch))
+    again = trainer._noise(batch)
+    assert again is not None
+    assert torch.equal(noise, again)
     ends_here = batch.ends == torch.arange(batch.ids.shape[1])
     assert not noise[~ends_here].any()
     mentioned = torch.zeros_like(ends_here)
@@ -120,7 +122,7 @@ def test_the_written_out_pass_is_that_of_transformers() -> None:
     batch = trainer.packer.batch(0)
     causal = torch.ones(48, 48, dtype=torch.bool).tril()[None, None]
     with torch.no_grad():
-        tap, states = hidden_states(trainer.model, batch.ids, causal, causal, 1)
+        tap, states = hidden_states(trainer.model, batch.ids, (causal, causal), 1)
         theirs = trainer.model(
             batch.ids, attention_mask=torch.ones_like(batch.ids), output_hidden_states=True
         )
@@ -134,13 +136,13 @@ def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_onl
     row = batch.ends[0]
     end = int(row[row < 48].max())
     inside = (row == end).nonzero()[:-1].flatten()
-    lower, upper = batch.masks()
+    masks = (batch.masks()[0][:1], batch.masks()[1][:1])
     assert len(inside) > 0
     ids = batch.ids[:1].clone()
     with torch.no_grad():
-        before, _ = hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+        before, _ = hidden_states(trainer.model, ids, masks, 1)
         ids[0, inside] = (ids[0, inside] + 1) % 200
-        after, _ = hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+        after, _ = hidden_states(trainer.model, ids, masks, 1)
     assert torch.equal(before[0, end + 1 :], after[0, end + 1 :])
     assert not torch.equal(before[0, end], after[0, end])
 
