@@ -74,6 +74,16 @@ def test_nothing_is_computed_for_requests_that_will_be_refused() -> None:
     assert error.value.code == "E134"
 
 
+@pytest.mark.parametrize("seed", [-1, 2**53, 2**70])
+def test_a_seed_that_no_manifest_can_hold_is_refused_first(seed: int) -> None:
+    unreadable = (str(1 // 0) for _ in range(1))
+    with pytest.raises(InvalidInputError, match="seed") as error:
+        prepare_context(
+            pico_base("gpt2"), load_editor("rome"), [REQUEST], seed=seed, corpus=unreadable
+        )
+    assert error.value.code == "E142"
+
+
 def test_the_generator_is_seeded_and_the_global_one_left_alone() -> None:
     base, editor = pico_base("gpt2"), load_editor("rome")
     state = torch.get_rng_state()
