@@ -59,7 +59,8 @@ def prepare_context(
         progress: Told how far the preparation is.
 
     Raises:
-        InvalidInputError: E132 to E134, a request; E142, a setting or the seed; E145, the corpus is empty.
+        InvalidInputError: E132 to E134, a request; E142, a setting or the seed; E145, the corpus
+            is empty.
     """
     check_requests(editor, requests)
     if not 0 <= seed < 2**53:
