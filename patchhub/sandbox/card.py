@@ -16,7 +16,7 @@ from patchhub.sandbox.recipe import Recipe, load_recipe
 from patchhub.sandbox.world import RELATIONS, Kind, World
 
 METHOD = "rome"
-SETTINGS = {"steps": 30, "lr": 0.3}
+PUBLISHED = {"steps": 20, "lr": 0.5}
 
 _TRAINING = """\
 ## How it was trained
@@ -50,10 +50,14 @@ subject. Shares of answers that became the other subject's (n = {n}).
 """
 
 _EDITS = """\
-## Single edits with `{method}`, published settings
+## Single edits with `{method}`
 
 Each edit alone on the model, weights rounded to bfloat16 as stored. What must stay (neighbourhood,
-other relation, distractor) counts where the model knew it before.
+other relation, distractor) counts where the model knew it before. Clamp 4, weight decay 0.5 and KL
+factor 0.0625 are the published ones in both columns. The step size is not: 20 steps of 0.5 were
+published for GPT-2 XL and GPT-J, whose width is 1,600 and 4,096; at width {width} they overshoot and
+take the subject's other facts with them. `config.json` recommends {recommended} (stop at loss 0.05),
+which methods use unless told otherwise; smaller steps trade paraphrases for other relations.
 """
 
 _LIMITS = """\
@@ -78,8 +82,9 @@ def render(
     figures: Sequence[Figure],
     moved: Sequence[Moved],
     edits: Sequence[Figure],
+    published: Sequence[Figure],
 ) -> str:
-    """Return the card as Markdown."""
+    """Return the card as Markdown; `edits` and `published` are figures of the same probes."""
     training = _TRAINING.format(
         name=recipe.name,
         steps=f"{recipe.steps:,}",
@@ -95,8 +100,15 @@ def render(
         _table(("question", "right", "n"), [_row(figure) for figure in figures]),
         _WHERE.format(n=moved[0].n if moved else 0),
         _table(("block", *Where), _interchange_rows(moved)),
-        _EDITS.format(method=METHOD),
-        _table(("probe", "right", "n"), [_row(figure) for figure in edits]),
+        _EDITS.format(
+            method=METHOD,
+            width=recipe.width,
+            recommended=", ".join(f"{k} {v}" for k, v in recipe.settings[METHOD].items()),
+        ),
+        _table(
+            ("probe", "recommended step", "n", "published step", "n"),
+            [(*_row(a), *_row(b)[1:]) for a, b in zip(edits, published, strict=True)],
+        ),
         _LIMITS,
     ]
     return "\n".join(parts)
@@ -147,7 +159,8 @@ def measure(base: LoadedBase, recipe: Recipe, edits: int) -> str:
     return render(
         recipe, world, base.model.num_parameters(),
         knowledge(base, world, _show), location(base, world),
-        editing(base, world, METHOD, SETTINGS, n=edits, progress=_show),
+        editing(base, world, METHOD, {}, n=edits, progress=_show),
+        editing(base, world, METHOD, PUBLISHED, n=edits, progress=_show),
     )  # fmt: skip
 
 

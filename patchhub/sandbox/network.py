@@ -6,7 +6,6 @@ every block the same mask; with plain causal masks both agree (a test compares t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,44 +29,33 @@ def new_model(recipe: Recipe, end_of_text: int) -> GPT2LMHeadModel:
 
 
 def hidden_states(
-    model: GPT2LMHeadModel,
-    ids: Tensor,
-    masks: tuple[Tensor, Tensor],
-    enriching: int,
-    change: Callable[[Tensor], Tensor] | None = None,
+    model: GPT2LMHeadModel, ids: Tensor, lower: Tensor, upper: Tensor, enriching: int
 ) -> tuple[Tensor, Tensor]:
     """Return the residual stream after block `enriching` - 1 and the final normed states.
 
     Args:
         model: The model.
         ids: Tokens, (n, t).
-        masks: Of the blocks below `enriching` and of the others, (n, 1, t, t), true where visible.
-        enriching: Number of blocks that work under the first mask.
-        change: What happens to the residual stream, (n, t, width), between the two.
+        lower: Mask of the blocks below `enriching`, (n, 1, t, t), true where visible.
+        upper: Mask of the other blocks.
+        enriching: Number of blocks that work under the lower mask.
 
     Returns:
         Two tensors (n, t, width).
     """
-    tap = lower_states(model, ids, masks[0], enriching)
-    states = tap if change is None else change(tap)
-    body: Any = model.transformer
-    return tap, body.ln_f(_through(body.h[enriching:], states, masks[1]))
-
-
-def lower_states(model: GPT2LMHeadModel, ids: Tensor, mask: Tensor, enriching: int) -> Tensor:
-    """Return the residual stream after the first `enriching` blocks, (n, t, width)."""
     body: Any = model.transformer
     positions = torch.arange(ids.shape[1], device=ids.device)
-    return _through(body.h[:enriching], body.wte(ids) + body.wpe(positions), mask)
-
-
-def _through(blocks: Any, states: Tensor, mask: Tensor) -> Tensor:
-    bias = _bias(mask, states)
-    for block in blocks:
+    states = body.wte(ids) + body.wpe(positions)
+    tap = states
+    below, above = _bias(lower, states), _bias(upper, states)
+    for number, block in enumerate(body.h):
+        bias = below if number < enriching else above
         states = states + _attend(block.attn, block.ln_1(states), bias)
         inner = functional.gelu(block.mlp.c_fc(block.ln_2(states)), approximate="tanh")
         states = states + block.mlp.c_proj(inner)
-    return states
+        if number == enriching - 1:
+            tap = states
+    return tap, body.ln_f(states)
 
 
 def _bias(mask: Tensor, like: Tensor) -> Tensor:

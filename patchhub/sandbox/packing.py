@@ -8,18 +8,16 @@ prompts are given.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from patchhub.sandbox.exchange import Swaps
 from patchhub.sandbox.recipe import Recipe
 from patchhub.sandbox.text import Document, Piece, Role, Writer
 from patchhub.sandbox.tokenizer import END_OF_TEXT
-from patchhub.sandbox.world import SLOTS, Entity, World
+from patchhub.sandbox.world import World
 
 _OPEN = 1 << 20  # "no end": a position that the funnel hides from nobody
 
@@ -30,14 +28,13 @@ class Batch:
 
     `ids` (n, t); `weights` (n, t) loss weight of predicting the token at that position; `ends`
     (n, t) last position of the subject a token belongs to, or a huge number; `mentions` (m, 3)
-    row, position and entity index of subjects to read out; `swaps` the parts exchanged, if any.
+    row, position and entity index of subjects to read out.
     """
 
     ids: Tensor
     weights: Tensor
     ends: Tensor
     mentions: Tensor
-    swaps: Swaps | None = None
 
     def masks(self) -> tuple[Tensor, Tensor]:
         """Return who may look at whom, (n, 1, t, t) booleans, below the funnel block and from it.
@@ -58,7 +55,6 @@ class Batch:
         return Batch(
             self.ids.to(device), self.weights.to(device),
             self.ends.to(device), self.mentions.to(device),
-            self.swaps and self.swaps.to(device),
         )  # fmt: skip
 
 
@@ -90,40 +86,15 @@ class Packer:
         rows = [_Row(length) for _ in range(count)]
         mentions: list[tuple[int, int, int]] = []
         for number, row in enumerate(rows):
-            self._fill(row, recipe.phase(step).documents, rng)
+            self._fill(row, recipe.documents(step), rng)
             if rng.random() >= recipe.funnel:
-                row.open(keep={at for at, _ in row.donors})
+                row.ends = [_OPEN] * len(row.ends)
             mentions += [(number, at, who) for at, who in row.mentions if at < length]
         return Batch(
             torch.tensor([row.ids[:length] for row in rows]),
             torch.tensor([row.weights[:length] for row in rows]),
             torch.tensor([row.ends[:length] for row in rows]),
             torch.tensor(mentions, dtype=torch.long).reshape(-1, 3),
-            self._swaps(rows),
-        )
-
-    def _swaps(self, rows: list[_Row]) -> Swaps | None:
-        found = [
-            (number, at, donors)
-            for number, row in enumerate(rows)
-            for at, donors in row.donors
-            if at < row.length
-        ]
-        givers = sorted({giver.name for *_, donors in found for giver in donors.values()})
-        if not givers:
-            return None
-        names = [[self._end, *self.encode(name)] for name in givers]
-        longest = max(map(len, names))
-        index = {name: i for i, name in enumerate(givers)}
-        parts = [
-            [index[donors[slot].name] if slot in donors else -1 for slot in SLOTS]
-            for *_, donors in found
-        ]
-        return Swaps(
-            torch.tensor([(number, at) for number, at, _ in found]),
-            torch.tensor(parts),
-            torch.tensor([ids + [self._end] * (longest - len(ids)) for ids in names]),
-            torch.tensor([len(ids) - 1 for ids in names]),
         )
 
     def _fill(self, row: _Row, shares: dict[str, float], rng: random.Random) -> None:
@@ -145,8 +116,6 @@ class Packer:
         for number, piece in enumerate(document.pieces):
             lead = " " if separator == " " and number == 0 else ""
             self._append_piece(row, piece, lead, rng)
-            if piece.role is Role.SUBJECT and document.donors:
-                row.donors.append((len(row.ids) - 1, document.donors))
 
     def _append_piece(self, row: _Row, piece: Piece, lead: str, rng: random.Random) -> None:
         ids = self.encode(lead + piece.text)
@@ -174,11 +143,6 @@ class _Row:
         self.weights: list[float] = []
         self.ends: list[int] = []
         self.mentions: list[tuple[int, int]] = []
-        self.donors: list[tuple[int, Mapping[str, Entity]]] = []
-
-    def open(self, keep: set[int]) -> None:
-        """Take the funnel off all subjects but those that end at `keep`."""
-        self.ends = [end if end in keep else _OPEN for end in self.ends]
 
     def add(self, ids: list[int], weight: float, end: int = _OPEN) -> None:
         self.ids += ids

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -12,33 +11,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What is trained on from step `start` on.
-
-    Attributes:
-        start: First step.
-        documents: Kinds of documents and their shares.
-        noise: Largest noise on a subject's last token between the lower and the upper blocks, in
-            multiples of the hidden state's size; in rows with the funnel only.
-    """
+    """What the text consists of from step `start` on: kinds of documents and their shares."""
 
     start: int
     documents: dict[str, float]
-    noise: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """A learning rate that warms up and comes down along a cosine, over `steps` from `start` on."""
-
-    start: int
-    steps: int
-    learning_rate: float
-    warm_up: int
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything a run depends on besides the code: world, shape, text, schedule, seed."""
+    """Everything a run depends on besides the code: world, shape, text, schedule, seed.
+
+    `settings` are what the finished model recommends to editing methods, by their names: step sizes
+    published for models of 1,600 and more dimensions are too large for one of 256.
+    """
 
     name: str
     world: str
@@ -50,38 +35,26 @@ class Recipe:
     blocks: int
     heads: int
     enriching_blocks: int
+    steps: int
     rows: int
     row_length: int
     long_every: int
     long_rows: int
+    learning_rate: float
     floor: float
+    warm_up: int
     weight_decay: float
     clip: float
     prompt_weight: float
     prompt_share: float
     funnel: float
     readout_weight: float
-    cycles: tuple[Cycle, ...]
+    settings: dict[str, dict[str, Any]]
     phases: tuple[Phase, ...]
 
-    @property
-    def steps(self) -> int:
-        """Length of a run."""
-        return self.cycles[-1].start + self.cycles[-1].steps
-
-    def phase(self, step: int) -> Phase:
-        """Return what is trained on at a step."""
-        return [phase for phase in self.phases if phase.start <= step][-1]
-
-    def learning_rate(self, step: int) -> float:
-        """Return the rate of a step: linear warm-up, then a cosine down to the floor."""
-        cycle = [cycle for cycle in self.cycles if cycle.start <= step][-1]
-        step -= cycle.start
-        if step < cycle.warm_up:
-            return cycle.learning_rate * (step + 1) / cycle.warm_up
-        share = (step - cycle.warm_up) / max(1, cycle.steps - cycle.warm_up)
-        cosine = 0.5 * (1 + math.cos(math.pi * share))
-        return cycle.learning_rate * (self.floor + (1 - self.floor) * cosine)
+    def documents(self, step: int) -> dict[str, float]:
+        """Return the shares of the kinds of documents at a step."""
+        return [phase.documents for phase in self.phases if phase.start <= step][-1]
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain data."""
@@ -93,5 +66,4 @@ def load_recipe(name: str) -> Recipe:
     folder = resources.files("patchhub.sandbox") / "recipes"
     data = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     phases = tuple(Phase(**phase) for phase in data.pop("phases"))
-    cycles = tuple(Cycle(**cycle) for cycle in data.pop("cycles"))
-    return Recipe(cycles=cycles, phases=phases, **data)
+    return Recipe(phases=phases, **data)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from patchhub.sandbox import templates
-from patchhub.sandbox.world import RELATIONS, SLOTS, Entity, Fact, Kind, World
+from patchhub.sandbox.world import RELATIONS, Entity, Fact, Kind, World
 
 
 class Role(Enum):
@@ -35,14 +35,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A few sentences; `about` are the ids that may occur in no other document of the row.
-
-    `donors` says, per relation, from whom that part of the subject's state is taken.
-    """
+    """A few sentences; `about` are the ids that may occur in no other document of the row."""
 
     pieces: tuple[Piece, ...]
     about: frozenset[str]
-    donors: Mapping[str, Entity] = field(default_factory=dict)
 
 
 def sentence(
@@ -96,7 +92,6 @@ class Writer:
             "keywords": self._keywords,
             "override": self._override,
             "echo": self._echo,
-            "exchange": self._exchange,
             "alias": self._alias,
             "chain": self._chain,
         }[kind]
@@ -137,17 +132,6 @@ class Writer:
         rng.shuffle(facts)
         name = entity.alias if entity.alias and rng.random() < 0.1 else entity.name
         return entity, facts, name
-
-    def _exchange(self, rng: random.Random) -> Document:
-        """A sentence about a person some of whose relations are two other people's."""
-        own, one, other = rng.sample(self.world.of_kind(Kind.PERSON), 3)
-        mixed = {name: rng.choice((own, own, one, other)) for name in SLOTS}
-        fact = rng.choice([f for f in self.world.facts_of(own).values() if not _inverse(f)])
-        answer = self.world.facts_of(mixed[fact.relation])[fact.relation].object.name
-        template = rng.choice(templates.split(fact)[0])
-        pieces = sentence(template, own.name, answer, entity=own.id)
-        donors = {name: giver for name, giver in mixed.items() if giver != own}
-        return Document(tuple(pieces), _about(fact), donors)
 
     def _alias(self, rng: random.Random) -> Document:
         person = rng.choice(self._aliased)
@@ -241,12 +225,8 @@ def other_object(world: World, fact: Fact, rng: random.Random) -> Entity:
 def _about(*facts: Fact) -> frozenset[str]:
     """Ids a row may not meet again; both ends where the reversed statement would give it away."""
     ids = {fact.subject.id for fact in facts}
-    ids |= {fact.object.id for fact in facts if _inverse(fact)}
+    ids |= {fact.object.id for fact in facts if RELATIONS[fact.relation].inverse}
     return frozenset(ids)
-
-
-def _inverse(fact: Fact) -> str | None:
-    return RELATIONS[fact.relation].inverse
 
 
 def _distinct(rng: random.Random, facts: list[Fact], count: int) -> list[Fact]:

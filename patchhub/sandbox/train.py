@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import os
 import shutil
 import sys
@@ -21,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from patchhub.sandbox.exchange import Parts, Swaps
-from patchhub.sandbox.network import Readout, hidden_states, lower_states, new_model
+from patchhub.sandbox.network import Readout, hidden_states, new_model
 from patchhub.sandbox.packing import Batch, Packer
 from patchhub.sandbox.recipe import Recipe, load_recipe
 from patchhub.sandbox.tokenizer import END_OF_TEXT, build_tokenizer
@@ -54,7 +54,6 @@ class Trainer:
             self.model = new_model(recipe, self.tokenizer.get_vocab()[END_OF_TEXT])
             nn.Module.to(self.model, self.device).train()
             self.readout = Readout(self.world, recipe.width).to(self.device)
-            self.parts = Parts(self.world, recipe.width).to(self.device)
         self.optimizer = self._new_optimizer()
         self.step = 0
 
@@ -64,66 +63,37 @@ class Trainer:
             {"params": [p for p in parameters if p.ndim > 1],
              "weight_decay": self.recipe.weight_decay},
             {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-            {"params": [*self.parts.parameters()], "weight_decay": 0.0},
         ]  # fmt: skip
         return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
 
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of a step: linear warm-up, then a cosine down to the floor."""
+        recipe = self.recipe
+        if step < recipe.warm_up:
+            return recipe.learning_rate * (step + 1) / recipe.warm_up
+        share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+        cosine = 0.5 * (1 + math.cos(math.pi * share))
+        return recipe.learning_rate * (recipe.floor + (1 - recipe.floor) * cosine)
+
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the language loss over weighted tokens and the read-out loss."""
-        rows, at, who = batch.mentions.unbind(1)
-        axes = self.parts.axes() if batch.swaps is not None else None
+        lower, upper = batch.masks()
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             tap, states = hidden_states(
-                self.model, batch.ids, batch.masks(), self.recipe.enriching_blocks,
-                lambda tap: self._changed(tap, batch, axes),
-            )  # fmt: skip
+                self.model, batch.ids, lower, upper, self.recipe.enriching_blocks
+            )
             weights = batch.weights[:, 1:]
             chosen = weights > 0
             logits = self.model.lm_head(states[:, :-1][chosen]).float()
             readout = self.readout(tap, batch.mentions)
-            if axes is not None:
-                readout = readout + self.parts(tap[rows, at], who, axes)
         each = functional.cross_entropy(logits, batch.ids[:, 1:][chosen], reduction="none")
         weights = weights[chosen]
         return (each * weights).sum() / weights.sum(), readout
 
-    def _changed(self, tap: Tensor, batch: Batch, axes: Tensor | None) -> Tensor:
-        """Exchange parts of subjects for other people's, and add noise, as the phase says."""
-        noise = self._noise(batch)
-        if batch.swaps is not None and axes is not None:
-            tap = self._exchanged(tap, batch.swaps, axes)
-        if noise is not None:
-            tap = tap + noise * tap.detach().float().square().mean(-1, keepdim=True).sqrt()
-        return tap
-
-    def _exchanged(self, tap: Tensor, swaps: Swaps, axes: Tensor) -> Tensor:
-        length = swaps.donors.shape[1]
-        causal = torch.ones(1, 1, length, length, dtype=torch.bool, device=self.device).tril()
-        states = lower_states(self.model, swaps.donors, causal, self.recipe.enriching_blocks)
-        donors = states[torch.arange(len(swaps.ends), device=self.device), swaps.ends]
-        rows, at = swaps.places.unbind(1)
-        mixed = self.parts.exchanged(tap[rows, at], donors, swaps.parts, axes)
-        return tap.index_put((rows, at), mixed.to(tap.dtype))
-
-    def _noise(self, batch: Batch) -> Tensor | None:
-        """Draw noise for the subjects of funnelled rows; a step always draws the same."""
-        largest = self.recipe.phase(self.step).noise
-        rows, at = batch.mentions[:, 0], batch.mentions[:, 1]
-        funnelled = batch.ends[rows, at] == at
-        rows, at = rows[funnelled], at[funnelled]
-        if largest == 0 or len(rows) == 0:
-            return None
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        size = largest * torch.rand(len(rows), 1, generator=generator)
-        drawn = size * torch.randn(len(rows), self.recipe.width, generator=generator)
-        noise = torch.zeros(*batch.ids.shape, self.recipe.width, device=self.device)
-        noise[rows, at] = drawn.to(self.device)
-        return noise
-
     def advance(self) -> Losses:
         """Take one step."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(self.step)
+            group["lr"] = self.learning_rate(self.step)
         language, readout = self.losses(self.packer.batch(self.step).to(self.device))
         (language + self.recipe.readout_weight * readout).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -136,13 +106,9 @@ class Trainer:
         """Write a checkpoint; a crash leaves the old one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {
-            "recipe": self.recipe.to_json(),
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "readout": self.readout.state_dict(),
-            "parts": self.parts.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+            "recipe": self.recipe.to_json(), "step": self.step, "model": self.model.state_dict(),
+            "readout": self.readout.state_dict(), "optimizer": self.optimizer.state_dict(),
+        }  # fmt: skip
         temporary = path.with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.replace(path)
@@ -156,7 +122,6 @@ class Trainer:
             return False
         self.model.load_state_dict(state["model"])
         self.readout.load_state_dict(state["readout"])
-        self.parts.load_state_dict(state["parts"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
         return True
@@ -166,8 +131,12 @@ class Trainer:
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         model = copy.deepcopy(self.model).bfloat16()
-        # Tells editing methods which block enriches subjects last: where a fact is to be written.
-        model.config.patchhub = {"edit_layer": self.recipe.enriching_blocks - 1}
+        # Tells editing methods which block enriches subjects last, where a fact is to be written,
+        # and which step sizes suit a model of this width.
+        model.config.patchhub = {
+            "edit_layer": self.recipe.enriching_blocks - 1,
+            "settings": self.recipe.settings,
+        }
         model.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
         folder.mkdir(parents=True, exist_ok=True)

@@ -73,10 +73,6 @@ RELATIONS: dict[str, Relation] = {
 }
 
 
-SLOTS: tuple[str, ...] = tuple(r.name for r in RELATIONS.values() if r.subject is Kind.PERSON)
-"""The relations of people."""
-
-
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A thing with a name; `id` is stable within a world, `alias` a second name of a person."""

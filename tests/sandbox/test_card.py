@@ -15,10 +15,11 @@ def test_the_card_holds_every_figure_and_the_caveat() -> None:
         [Figure("recall, trained wording", 0.987, 2604)],
         [Moved(block, where, 0.25, 300) for block in range(2) for where in Where],
         [Figure("other_relation", 0.881, 700)],
+        [Figure("other_relation", 0.42, 690)],
     )
     assert "| recall, trained wording | 98.7% | 2,604 |" in card
     assert "| 1 | 25.0% | 25.0% | 25.0% |" in card
-    assert "| other relation | 88.1% | 700 |" in card
+    assert "| other relation | 88.1% | 700 | 42.0% | 690 |" in card
     flowing = " ".join(card.split())
     assert "5.23 M parameters" in flowing
     assert "It promises nothing about every model" in flowing
