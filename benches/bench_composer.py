@@ -1,4 +1,4 @@
-"""Composing a weight: the correctly rounded exact sum against the plain in-place update it replaces.
+"""Composing a weight: the correctly rounded exact sum against a plain in-place update.
 
 One down-projection of GPT-J's shape halved (768 x 3072 and 2048 x 8192) in bf16 and fp32; rank-1
 patches as ROME makes them. The floor is `addmm` in float32 on a copy: one rounding less careful.

@@ -55,9 +55,9 @@ _EDITS = """\
 Each edit alone on the model, weights rounded to bfloat16 as stored. What must stay (neighbourhood,
 other relation, distractor) counts where the model knew it before. Clamp 4, weight decay 0.5 and KL
 factor 0.0625 are the published ones in both columns. The step size is not: 20 steps of 0.5 were
-published for GPT-2 XL and GPT-J, whose width is 1,600 and 4,096; at width {width} they overshoot and
-take the subject's other facts with them. `config.json` recommends {recommended} (stop at loss 0.05),
-which methods use unless told otherwise; smaller steps trade paraphrases for other relations.
+published for GPT-2 XL and GPT-J, 1,600 and 4,096 wide; at width {width} they overshoot and take the
+subject's other facts with them. `config.json` recommends {recommended}, which methods use unless
+told otherwise; still smaller steps trade paraphrases for other relations.
 """
 
 _LIMITS = """\
