@@ -19,12 +19,13 @@ _OPTIONS = ("--quiet", "--initial-branch=main", "--template=", "--object-format=
 _CONFIGURATION = ("gc.auto=0", "maintenance.auto=false", "core.fsync=committed")
 
 
-def create(directory: Path, lock_timeout: float) -> Path:
+def create(directory: Path, lock_timeout: float, policy: bytes | None = None) -> Path:
     """Make a registry with its own git repository; its top directory.
 
     Args:
         directory: New, empty, or a git repository without commits and files.
         lock_timeout: Seconds to wait for the lock.
+        policy: The first policy; it comes with the first commit, so that no moment is without it.
 
     Raises:
         ConflictError: E108, it is a registry already; E308, it holds something else.
@@ -55,6 +56,8 @@ def create(directory: Path, lock_timeout: float) -> Path:
             ".gitattributes": paths.ATTRIBUTES,
             ".gitignore": paths.IGNORED,
         }
+        if policy is not None:
+            files[paths.policy_file(1)] = policy
         writer.commit(lambda _: Draft(files, "registry: begin\n"), rebase=False)
     finally:
         objects.close()

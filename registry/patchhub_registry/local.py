@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from patchhub.errors import IntegrityError, NotFoundError
@@ -39,7 +38,7 @@ class LocalFile:
             ) from error
 
     def link_base(self, name: str, directory: Path) -> None:
-        """Remember where a base lies.
+        """Remember where a base lies; call it only while holding the registry's lock.
 
         Raises:
             NotFoundError: E109, no such directory.
@@ -48,8 +47,12 @@ class LocalFile:
             raise NotFoundError("E109", f"no such directory: {directory}")
         paths = {**self.base_paths(), name: directory.absolute()}
         body = {"schema": 1, "bases": {key: str(path) for key, path in sorted(paths.items())}}
-        self._file.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix="local-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(body, stream, indent=2)
-        Path(temporary).replace(self._file)
+        write_bytes(self._file, json.dumps(body, indent=2).encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)

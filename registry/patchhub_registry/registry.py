@@ -45,20 +45,29 @@ class Registry(Reader, Verbs):
         self._lock_timeout = lock_timeout
 
     @classmethod
-    def init(cls, directory: Path, *, lock_timeout: float = TIMEOUT) -> Registry:
+    def init(
+        cls, directory: Path, *, policy: bytes | None = None, lock_timeout: float = TIMEOUT
+    ) -> Registry:
         """Make a new registry with its own git repository.
 
         Args:
             directory: New, empty, or a git repository without commits and files.
+            policy: The first policy's file, part of the first commit.
             lock_timeout: Seconds to wait for the lock.
 
         Raises:
             ConflictError: E108, it is a registry already; E308, it holds something else.
+            InvalidInputError: E146, the policy is not TOML.
             PatchHubError: E701, git is missing or too old; E702, git failed.
         """
+        from patchhub_registry import additions
         from patchhub_registry.creation import create
 
-        return cls(create(directory, lock_timeout), lock_timeout=lock_timeout)
+        wanted = None if policy is None else additions.policy(policy)
+        made = cls(create(directory, lock_timeout, policy), lock_timeout=lock_timeout)
+        if wanted is not None:
+            made._add(wanted)  # only where an interrupted init was finished that had another one
+        return made
 
     @classmethod
     def open(cls, start: Path | None = None, *, lock_timeout: float = TIMEOUT) -> Registry:
@@ -117,9 +126,13 @@ class Registry(Reader, Verbs):
 
         Raises:
             NotFoundError: E106, no such base; E109, no such directory.
+            BusyError: E501.
         """
+        from patchhub_registry.lock import locked
+
         self.base(name)
-        self._local.link_base(name, directory)
+        with locked(self.root / paths.PRIVATE / "lock", self._lock_timeout):
+            self._local.link_base(name, directory)
 
     def add_patch(
         self,

@@ -112,7 +112,7 @@ class Writer:
         try:
             with locked(self._private / "lock", wait) as lock:
                 self._clean(self._places(), lock, 0)
-        except (BusyError, PermissionError):
+        except (PatchHubError, OSError):  # busy, read-only, on no branch: reading needs none of it
             return False
         return not journal.pending(self._private / "journal")
 

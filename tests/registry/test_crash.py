@@ -194,6 +194,16 @@ def test_a_refresh_that_was_cut_off_is_finished_by_a_reader(registry: Registry) 
     assert status(registry.root) == ""
 
 
+def test_a_reader_needs_no_branch(registry: Registry) -> None:
+    cut_off(registry)
+    git(registry.root, "checkout", "-q", "--detach")
+    with Registry.open(registry.root) as again:
+        assert len(again.patches()) == 1
+    git(registry.root, "checkout", "-q", "main")
+    with Registry.open(registry.root):
+        assert status(registry.root) == ""
+
+
 def test_a_reader_waits_for_a_git_that_outlived_its_parent(registry: Registry) -> None:
     cut_off(registry)
     said = SERVER.Event()

@@ -10,6 +10,7 @@ import pytest
 from patchhub.canonical import sha256
 from patchhub.errors import PatchHubError
 from patchhub_registry import Registry
+from patchhub_registry.lock import locked
 from patchhub_registry.schema import Statement
 from tests.registry.support import (
     BASE,
@@ -74,6 +75,17 @@ def test_init_refuses_what_is_taken(tmp_path: Path) -> None:
     assert commits(tmp_path / "used") == 1
 
 
+def test_a_first_policy_is_there_from_the_first_commit(tmp_path: Path) -> None:
+    with Registry.init(tmp_path / "registry", policy=b"version = 1\n") as registry:
+        assert commits(registry.root) == 1
+        assert (registry.policies(), registry.policy()) == ([1], b"version = 1\n")
+        assert registry.verify().ok
+        assert status(registry.root) == ""
+    with pytest.raises(PatchHubError, match="E146"):
+        Registry.init(tmp_path / "other", policy=b"version")
+    assert not (tmp_path / "other").exists()
+
+
 def test_open_searches_upward(registry: Registry, tmp_path: Path) -> None:
     add(registry, "one")
     inside = registry.root / registry.find("demo").path
@@ -133,6 +145,19 @@ def test_where_a_base_lies_never_enters_git(registry: Registry, tmp_path: Path) 
         registry.link_base(BASE, model)
     with pytest.raises(PatchHubError, match="E106"):
         registry.link_base("other", tmp_path)
+
+
+def test_two_links_at_once_are_both_kept(registry: Registry, tmp_path: Path) -> None:
+    with (
+        Registry.open(registry.root, lock_timeout=0) as other,
+        locked(registry.root / ".patchhub/lock", 0),
+        pytest.raises(PatchHubError) as caught,
+    ):
+        other.link_base(BASE, tmp_path)
+    assert code(caught) == ("E501", 6)
+    registry.link_base(BASE, tmp_path)
+    local = registry.root / ".patchhub/local.json"
+    assert local.stat().st_mode == (registry.root / "patchhub.toml").stat().st_mode
 
 
 def test_a_patch_comes_back_byte_for_byte(registry: Registry) -> None:

@@ -26,9 +26,6 @@ def init(directory: str | Path, *, policy: str | Path | None = None) -> Registry
     if policy is not None:
         from patchhub.guard.policy import Policy
 
-        rules = Path(policy)
-        Policy.read(rules)
-    registry = Registry.init(Path(directory))
-    if rules is not None:
-        registry.add_policy(rules.read_bytes())
-    return registry
+        Policy.read(Path(policy))
+        rules = Path(policy).read_bytes()
+    return Registry.init(Path(directory), policy=rules)

@@ -6,13 +6,13 @@ All of it can be made again; deleting it costs time only.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.canonical import digest
 from patchhub.errors import IntegrityError, InvalidInputError, NotFoundError
+from patchhub_registry.local import write_bytes
 from patchhub_registry.paths import PRIVATE
 
 if TYPE_CHECKING:
@@ -156,14 +156,6 @@ def phase(progress: Progress | None, label: str) -> Callable[[int, int], None] |
         return None
     report = progress
     return lambda done, total: report(label, done, total)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def stamps_of(directory: Path) -> Stamps:
