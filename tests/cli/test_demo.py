@@ -15,6 +15,7 @@ from patchhub.errors import NotFoundError
 from patchhub.sandbox import model_path
 from patchhub_cli.commands import demo
 from tests.cli.conftest import Run, digest_of
+from tests.readme import README, split
 
 PROGRAM = Path(sys.executable).with_name("patchhub")
 
@@ -44,6 +45,13 @@ def test_it_ends_with_the_proof(result: tuple[str, Path]) -> None:
     for line in table[3 : table.index("")]:
         before, _, reverted = re.split(r" {2,}", line.strip())[-3:]
         assert before == reverted
+
+
+@pytest.mark.slow
+def test_the_readme_shows_its_end(result: tuple[str, Path]) -> None:
+    shown = split(README.read_text("utf-8"), "demo")[1].removeprefix("```\n").removesuffix("\n```")
+    assert "bytes equal to base" in shown
+    assert result[0].rstrip().endswith(shown)
 
 
 @pytest.mark.slow
