@@ -129,7 +129,7 @@ def test_the_export_is_an_ordinary_directory(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert model.dtype == torch.bfloat16
-    assert model.config.patchhub == {"edit_layer": 0}
+    assert model.config.patchhub == {"edit_layer": 0, "settings": PICO.settings}
     assert tokenizer.is_fast
     assert tokenizer.eos_token == "<|endoftext|>"
     for name, value in trainer.model.state_dict().items():
