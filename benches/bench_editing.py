@@ -20,7 +20,7 @@ def bench_single_edit(benchmark: BenchmarkFixture, method: str) -> None:
     context = prepare_context(
         base, editor, [request], seed=0, settings={}, corpus=texts(world, 300)
     )
-    patch = benchmark.pedantic(
+    patch = benchmark.pedantic(  # type: ignore[no-untyped-call]
         run_editor, (editor, context, [request], {}), rounds=5, iterations=1, warmup_rounds=1
     )
     benchmark.extra_info["bytes"] = sum(map(len, patch.files().values()))

@@ -23,5 +23,7 @@ def bench_add_patch(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
             i = next(numbers)
             registry.add_patch(patch_files(f"new {i}"), f"new-{i}", observed())
 
-        benchmark.pedantic(add, rounds=20, iterations=1, warmup_rounds=2)
+        benchmark.pedantic(  # type: ignore[no-untyped-call]
+            add, rounds=20, iterations=1, warmup_rounds=2
+        )
         assert len(registry.patches()) == PATCHES + next(numbers)

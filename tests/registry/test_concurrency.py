@@ -18,6 +18,8 @@ from patchhub_registry.lock import locked
 from tests.registry import crashing
 from tests.registry.support import WEIGHTS, add, commits, git, status
 
+pytestmark = pytest.mark.slow
+
 SPAWN = multiprocessing.get_context("spawn")
 EACH = 8
 

@@ -18,11 +18,12 @@ from patchhub_registry.lock import locked
 from tests.registry import crashing
 from tests.registry.support import add, git, status
 
+pytestmark = pytest.mark.slow
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.registry.crashing"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("operation", sorted(crashing.OPERATIONS))
 def test_killed_at_every_step(registry: Registry, tmp_path: Path, operation: str) -> None:
     add(registry, "one")
@@ -50,7 +51,6 @@ def test_killed_at_every_step(registry: Registry, tmp_path: Path, operation: str
     assert outcomes == {(1, 0), (2, 0) if operation == "add" else (1, 1)}
 
 
-@pytest.mark.slow
 def test_init_killed_at_every_step_is_repeated(tmp_path: Path) -> None:
     for step in range(200):
         root = tmp_path / f"registry-{step}"

@@ -19,6 +19,8 @@ from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.questions import Question
 from patchhub.scoring.scorer import Scorer
 
+pytestmark = pytest.mark.slow
+
 WORLD = sandbox.load_world()
 
 

@@ -11,6 +11,8 @@ from patchhub.fingerprint import fingerprint
 from tests.engine.checkpoint.conftest import Bench, snapshot
 from tests.engine.checkpoint.crashes import CrashError, Machine, machine
 
+pytestmark = pytest.mark.slow
+
 Stack = tuple[int, ...]
 NOTHING: Stack = (-1,)
 """Not even a directory."""
