@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,11 @@ from patchhub.sites import parameter_for
 from patchhub.tensorfile import open_checkpoint
 
 
+# Which models carry patches now, and whose they are: a second composer over such a model would take
+# its weights for the base's own.
+_CARRIERS: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+
 class Composer:
     """Applies, reverts and reorders patches on a loaded model.
 
@@ -39,11 +45,22 @@ class Composer:
             one: composed tensors are rounded to the stored dtype first and cast then.
         fingerprint: Of the base.
         pristine: Hands out the base's own tensors.
+
+    Raises:
+        ConflictError: E309, another composer has put patches on the model.
     """
 
     def __init__(
         self, model: PreTrainedModel, fingerprint: Fingerprint, pristine: Pristine
     ) -> None:
+        if carried := _CARRIERS.get(model):
+            raise ConflictError(
+                "E309",
+                "the model carries patches of another composer",
+                expected="the base as it was loaded",
+                found=", ".join(f"ph:{one[:12]}" for one in carried),
+                hint="go on with that composer, or revert its patches first",
+            )
         self._model = model
         self._base = fingerprint
         self._weights = fingerprint.weights
@@ -203,9 +220,13 @@ class Composer:
                 for parameter, value in changes:
                     kept.append((parameter, parameter.detach().clone()))
                     parameter.copy_(value)
-                self._stack = stack
+                self._settle(stack)
             except BaseException:
                 for parameter, value in kept:
                     parameter.copy_(value)
-                self._stack = before
+                self._settle(before)
                 raise
+
+    def _settle(self, stack: tuple[Patch, ...]) -> None:
+        self._stack = stack
+        _CARRIERS[self._model] = tuple(patch.id for patch in stack)

@@ -375,3 +375,14 @@ def test_realised_of_an_update_too_small_to_see(tmp_path: Path) -> None:
     name = TENSORS["gpt2"][0]
     found = Composer.over(base).realised(patch_on(base, [name], scale=1e-12))[name]
     assert (found.norm_ratio, found.cosine, found.changed) == (0.0, 0.0, 0.0)
+
+
+def test_a_second_composer_does_not_take_patched_weights_for_the_base(tmp_path: Path) -> None:
+    base = loaded(tmp_path)
+    first = Composer.over(base)
+    (patch,) = patches_on(base, "gpt2", 1)
+    with first.applied(patch):
+        with pytest.raises(ConflictError, match="E309") as caught:
+            Composer.over(base)
+        assert patch.short in str(caught.value)
+    Composer.over(base).apply(patch)
