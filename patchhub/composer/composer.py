@@ -26,7 +26,6 @@ from patchhub.patch import Patch
 from patchhub.sites import parameter_for
 from patchhub.tensorfile import open_checkpoint
 
-
 # Which models carry patches now, and whose they are: a second composer over such a model would take
 # its weights for the base's own.
 _CARRIERS: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
