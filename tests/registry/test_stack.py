@@ -178,6 +178,7 @@ def test_long_chains_have_checkpoints(registry: Registry, five: list[str]) -> No
     assert registry.verify().ok
 
 
+@pytest.mark.slow
 def test_the_thousandth_entry_opens_a_new_folder(registry: Registry, five: list[str]) -> None:
     state = registry.stack_or_new("prod", WEIGHTS)
     changes = [Change(op, five[0]) for _ in range(500) for op in (Op.PUSH, Op.REVERT)]

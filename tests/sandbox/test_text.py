@@ -44,6 +44,7 @@ def test_held_out_wordings_and_chains_never_occur() -> None:
                     assert f"{template.format(fact.subject.name)} {answer}." not in seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["override", "echo"])
 def test_invented_statements_spare_the_held_out_facts(kind: str) -> None:
     writer = Writer(WORLD)
@@ -89,6 +90,7 @@ def test_texts_are_reproducible() -> None:
     assert sandbox.texts(WORLD, 50, 7) != sandbox.texts(WORLD, 50, 8)
 
 
+@pytest.mark.slow
 def test_an_echo_repeats_what_was_stated() -> None:
     rng = random.Random(5)
     for _ in range(200):

@@ -47,6 +47,7 @@ def parameter(base: LoadedBase, name: str) -> Tensor:
 # --- (base, stack) and nothing else --------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_300_random_operations_leave_a_function_of_base_and_stack(
