@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub.scoring.batching import (
@@ -42,8 +43,27 @@ def teacher_force(
 ) -> list[Forced]:
     """Most likely tokens along the answers of one batch of (prompt, answer).
 
+    Raises:
+        InvalidInputError: E143, no character offsets; E150, too long for the model.
+    """
+    return [
+        Forced(wanted, tuple(logits.argmax(-1).tolist()))
+        for wanted, logits in answer_logits(model, tokenizer, pairs)
+    ]
+
+
+def answer_logits(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+) -> list[tuple[tuple[int, ...], Tensor]]:
+    """For each (prompt, answer) of one batch the answer's ids and the logits that predict them.
+
     Prompt and answer are tokenised as one text with one space between; a token that reaches over
     the end of the prompt belongs to the answer, so no answer is without tokens and none is shifted.
+
+    Returns:
+        Ids (t,) and logits (t, v) in the model's dtype, on its device.
 
     Raises:
         InvalidInputError: E143, no character offsets; E150, too long for the model.
@@ -68,10 +88,9 @@ def teacher_force(
             position_ids=positions(mask),
             use_cache=False,
         )
-        best = output.logits.argmax(-1).tolist()
     return [
-        Forced(row.ids[start:], tuple(line[start - len(row.ids) - 1 : -1]))
-        for row, start, line in zip(rows, starts, best, strict=True)
+        (row.ids[start:], logits[start - len(row.ids) - 1 : -1])
+        for row, start, logits in zip(rows, starts, output.logits, strict=True)
     ]
 
 
