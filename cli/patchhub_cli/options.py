@@ -18,6 +18,14 @@ policy_option = click.option(
 )
 
 
+review_option = click.option(
+    "--review-after",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Day after which `status` asks to look at it again.",
+)
+
+
 def waive_options(function: F) -> F:
     """``--waive CHECK`` (repeatable) and the ``--reason`` that goes with it."""
     function = click.option("--reason", help="Why the checks are waived; recorded.")(function)

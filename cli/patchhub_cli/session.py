@@ -67,6 +67,14 @@ class Session:
         self.warnings.append(text)
         self.note(f"warning: {text}")
 
+    def check_stack(self, registry: Registry, stack: str | None) -> None:
+        """Warn of a stack that has no entries, before a model is loaded for nothing."""
+        from patchhub_registry.operations.models import unknown_stack
+
+        found = unknown_stack(registry, stack)
+        if found is not None:
+            self.warn(found)
+
     def say(self, text: str) -> None:
         """A line on stdout while a long command still runs; nothing with ``--json``."""
         if not self.json:

@@ -29,6 +29,7 @@ class PatchSummary:
     sites: tuple[str, ...]
     created: str
     sensitivity: str
+    review_after: str | None
     message: str
 
     @property
@@ -119,6 +120,7 @@ def summary(path: str, data: Mapping[str, bytes]) -> PatchSummary:
     try:
         record = json.loads(data[path])
         manifest = json.loads(data[path.removesuffix(paths.RECORD) + paths.MANIFEST])
+        review = record["review_after"]
         return PatchSummary(
             name=str(record["name"]),
             version=int(record["version"]),
@@ -129,6 +131,7 @@ def summary(path: str, data: Mapping[str, bytes]) -> PatchSummary:
             sites=tuple(str(site["tensor"]) for site in manifest["sites"]),
             created=str(record["created"]),
             sensitivity=str(record["sensitivity"]),
+            review_after=None if review is None else str(review),
             message=str(record["message"]),
         )
     except (ValueError, KeyError, TypeError) as error:

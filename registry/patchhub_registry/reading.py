@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
 
 from patchhub import canonical
 from patchhub.errors import IntegrityError, InvalidInputError
 from patchhub.fields import Fields, InFile, describe
 from patchhub_registry.names import check_name
 
+DAY = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?|-?inf|nan")
 
 
@@ -57,6 +59,16 @@ def printable(fields: Fields, field: str, pattern: str | None = None, *, limit: 
         raise fields.error(field, f"must be {words}", found=describe(found))
     if pattern is not None and re.fullmatch(pattern, found) is None:
         raise fields.error(field, "has the wrong form", expected=pattern, found=describe(found))
+    return found
+
+
+def day(fields: Fields, field: str) -> str:
+    """A day of the calendar, ``YYYY-MM-DD``."""
+    found = printable(fields, field, DAY)
+    try:
+        date.fromisoformat(found)
+    except ValueError as error:
+        raise fields.error(field, "is no day of the calendar", found=found) from error
     return found
 
 

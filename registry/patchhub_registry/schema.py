@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SENSITIVITIES = ("public", "internal", "personal")
 STATEMENT_TYPE = r"[a-z][a-z0-9-]{0,30}"
-_DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-_MOMENT = _DATE + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
+_MOMENT = reading.DAY + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Record:
             realised={site: reading.numbers(realised, site) for site in reading.keys(realised)},
             sensitivity=reading.choice(fields, "sensitivity", SENSITIVITIES),
             review_after=reading.nullable(
-                lambda key: reading.printable(fields, key, _DATE), fields, "review_after"
+                lambda key: reading.day(fields, key), fields, "review_after"
             ),
             message=reading.printable(fields, "message"),
         )

@@ -1,4 +1,4 @@
-"""The verbs of the command line as methods: one call each, of the same name.
+"""The verbs that change something as methods: one call each, of the command's name.
 
 The work is done in `patchhub_registry.operations`, which is imported when a verb is first used.
 """
@@ -6,32 +6,26 @@ The work is done in `patchhub_registry.operations`, which is imported when a ver
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+
+from patchhub_registry.questions import Questions
 
 if TYPE_CHECKING:
     from patchhub.request import EditRequest
-    from patchhub_registry.operations.ask import Answers
     from patchhub_registry.operations.base import BaseSummary
     from patchhub_registry.operations.changing import Changed
     from patchhub_registry.operations.check import Checked
     from patchhub_registry.operations.edit import Edit
     from patchhub_registry.operations.localfiles import Progress
-    from patchhub_registry.operations.show import Shown
-    from patchhub_registry.operations.status import Status
-    from patchhub_registry.operations.verify import Verified
-    from patchhub_registry.patches import PatchRecord, PatchSummary
-    from patchhub_registry.registry import Registry
+    from patchhub_registry.patches import PatchRecord
 
     Requests = str | Path | Sequence[EditRequest]
 
 
-class Verbs:
-    """Mixed into `patchhub_registry.registry.Registry`."""
-
-    @property
-    def _registry(self) -> Registry:
-        return cast("Registry", self)
+class Verbs(Questions):
+    """Mixed into `patchhub_registry.registry.Registry`: what changes something."""
 
     def base_add(
         self,
@@ -62,6 +56,7 @@ class Verbs:
         policy: str | Path | None = None,
         waive: Mapping[str, str] | None = None,
         sensitivity: str = "internal",
+        review_after: str | date | None = None,
         message: str = "",
         commit: bool = True,
         out: str | Path | None = None,
@@ -83,6 +78,7 @@ class Verbs:
             policy=policy,
             waive=waive,
             sensitivity=sensitivity,
+            review_after=review_after,
             message=message,
             commit=commit,
             out=out,
@@ -96,12 +92,20 @@ class Verbs:
         *,
         name: str | None = None,
         sensitivity: str = "internal",
+        review_after: str | date | None = None,
         message: str = "",
     ) -> PatchRecord:
         """See `patchhub_registry.operations.add.add`."""
         from patchhub_registry.operations.add import add
 
-        return add(self._registry, directory, name=name, sensitivity=sensitivity, message=message)
+        return add(
+            self._registry,
+            directory,
+            name=name,
+            sensitivity=sensitivity,
+            review_after=review_after,
+            message=message,
+        )
 
     def check(
         self,
@@ -166,59 +170,3 @@ class Verbs:
         return revert(
             self._registry, refs, stack=stack, model=model, reason=reason, progress=progress
         )
-
-    def ask(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        stack: str | None = None,
-        against: str | None = None,
-        base: str | None = None,
-        model: str | Path | None = None,
-        device: str = "cpu",
-        progress: Progress | None = None,
-    ) -> Answers:
-        """See `patchhub_registry.operations.ask.ask`."""
-        from patchhub_registry.operations.ask import ask
-
-        return ask(
-            self._registry,
-            prompts,
-            stack=stack,
-            against=against,
-            base=base,
-            model=model,
-            device=device,
-            progress=progress,
-        )
-
-    def status(self, *, model: str | Path | None = None) -> Status:
-        """See `patchhub_registry.operations.status.status`."""
-        from patchhub_registry.operations.status import status
-
-        return status(self._registry, model=model)
-
-    def verify(
-        self,
-        *,
-        model: str | Path | None = None,
-        objects: bool = True,
-        history: bool = True,
-        progress: Progress | None = None,
-    ) -> Verified:
-        """See `patchhub_registry.operations.verify.verify`."""
-        from patchhub_registry.operations.verify import verify
-
-        return verify(
-            self._registry, model=model, objects=objects, history=history, progress=progress
-        )
-
-    def show(self, ref: str) -> Shown:
-        """See `patchhub_registry.operations.show.show`."""
-        from patchhub_registry.operations.show import show
-
-        return show(self._registry, ref)
-
-    def list(self) -> Sequence[PatchSummary]:
-        """All patches, by name and version."""
-        return self._registry.patches()

@@ -36,7 +36,8 @@ def test_envelopes_are_stable(registry: Path, run: Run, data: Data) -> None:
         '"config": "*", "tokenizer": {"tokenizer.json": "*", "tokenizer_config.json": "*"}, '
         '"tensors": 28, "notes": {"model_type": "gpt2"}, "directory": "*gpt2-float32-1-0"}], '
         '"patches": 1, "stacks": [{"name": "prod", "seq": 1, "base": "*", "identity": "*", '
-        '"patches": [{"ref": "born@1", "id": "*"}]}], "model": null}, "warnings": []}\n'
+        '"patches": [{"ref": "born@1", "id": "*"}]}], "reviews": [], "model": null}, '
+        '"warnings": []}\n'
     )
     assert _stable(run("log", "--json").stdout) == (
         '{"schema": "patchhub.out/1", "command": "log", "ok": true, "exit": 0, "error": null, '

@@ -42,6 +42,7 @@ def command(
     from patchhub_registry.operations.guarding import RefusedError
 
     registry = session.registry()
+    session.check_stack(registry, stack)
     with session.progress() as progress:
         found = check(
             registry,

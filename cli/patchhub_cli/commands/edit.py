@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from patchhub_cli.main import verb
-from patchhub_cli.options import device_option, pairs_of, policy_option, waive_options, waivers
+from patchhub_cli.options import (
+    device_option,
+    pairs_of,
+    policy_option,
+    review_option,
+    waive_options,
+    waivers,
+)
 from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
@@ -25,6 +33,7 @@ from patchhub_cli.session import Session
 @click.option("--no-commit", is_flag=True, help="Keep the registry as it is; needs --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the patch directory.")
 @click.option("-m", "--message", default="", help="One line for the record.")
+@review_option
 @device_option
 def command(
     session: Session,
@@ -41,6 +50,7 @@ def command(
     no_commit: bool,
     out: Path | None,
     message: str,
+    review_after: datetime | None,
     device: str,
 ) -> Reply:
     """Compute the edits of REQUESTS with METHOD, check them, commit them as one patch.
@@ -55,6 +65,7 @@ def command(
     if no_commit and out is None:
         raise click.UsageError("--no-commit needs --out DIRECTORY")
     registry = session.registry()
+    session.check_stack(registry, stack)
     try:
         with session.progress() as progress:
             made = edit(
@@ -69,6 +80,7 @@ def command(
                 policy=policy,
                 waive=waivers(waive, reason),
                 message=message,
+                review_after=review_after,
                 commit=not no_commit,
                 out=out,
                 device=device,

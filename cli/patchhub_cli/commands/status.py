@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from patchhub_cli.directories import directory_data, directory_lines
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, pairs, short
 from patchhub_cli.session import Session
+
+if TYPE_CHECKING:
+    from patchhub_registry.operations.reviews import Review
 
 
 @verb("status")
@@ -32,6 +36,7 @@ def command(session: Session, model: Path | None) -> Reply:
         held = ", ".join(item.ref for item in state.items) or "no patches"
         where = f"{state.name}@{state.seq} on {names.get(state.base, short(state.base))}"
         items.append(("stack", f"{where}: {held}  (model {short(state.identity)})"))
+    items += [("review", _review(review)) for review in found.reviews]
     data: dict[str, object] = {
         "root": found.root,
         "head": found.head,
@@ -47,9 +52,17 @@ def command(session: Session, model: Path | None) -> Reply:
             }
             for state in found.stacks
         ],
+        "reviews": [review.to_json() for review in found.reviews],
         "model": None,
     }
     if found.model is not None:
         data["model"] = directory_data(found.model)
         items += directory_lines(found.model)
     return Reply(data, pairs(items))
+
+
+def _review(review: Review) -> str:
+    days = f"{abs(review.days)} day{'' if abs(review.days) == 1 else 's'}"
+    when = f"overdue by {days}" if review.overdue else f"due in {days}"
+    where = ", ".join(review.stacks) or "no stack"
+    return f"{review.ref} {when} ({review.day}), in {where}"

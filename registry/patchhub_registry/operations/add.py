@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import IntegrityError, InvalidInputError
-from patchhub_registry.operations import models, naming
+from patchhub_registry.operations import models, naming, reviews
 
 if TYPE_CHECKING:
     from patchhub.fingerprint import Fingerprint
@@ -22,6 +22,7 @@ def add(
     *,
     name: str | None = None,
     sensitivity: str = "internal",
+    review_after: str | datetime.date | None = None,
     message: str = "",
 ) -> PatchRecord:
     """Check a patch directory to the last byte and keep it; `check` then gives it a verdict.
@@ -31,15 +32,18 @@ def add(
         directory: A patch directory, such as ``edit --out`` writes.
         name: Name of the patch; else one made from its first request.
         sensitivity: ``public``, ``internal`` or ``personal``; recorded.
+        review_after: Day after which the edit shall be looked at again; recorded.
         message: One line for the record.
 
     Raises:
-        InvalidInputError: E101 the name; E110 to E115 a file; E117 a foreign or missing file.
+        InvalidInputError: E101 the name; E110 to E115 a file; E113 also the day; E117 a foreign or
+            missing file.
         IntegrityError: E116, E202, or E201: the registry has no such base.
         NotFoundError: E109.
     """
     from patchhub.patch import Patch
 
+    review = reviews.day(review_after)
     if name is not None:
         naming.patch_name(name, "", ())
     patch = Patch.read(Path(directory))
@@ -50,6 +54,7 @@ def add(
         "base": base.name,
         "created": now(),
         "sensitivity": sensitivity,
+        "review_after": review,
         "message": message,
     }
     return registry.add_patch(patch.files(), label, observed, [])

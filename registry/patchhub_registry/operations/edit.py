@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.canonical import decimal
 from patchhub.errors import ConflictError
-from patchhub_registry.operations import guarding, localfiles, models, naming
+from patchhub_registry.operations import guarding, localfiles, models, naming, reviews
 from patchhub_registry.operations.add import now
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def edit(
     policy: str | Path | None = None,
     waive: Mapping[str, str] | None = None,
     sensitivity: str = "internal",
+    review_after: str | date | None = None,
     message: str = "",
     commit: bool = True,
     out: str | Path | None = None,
@@ -76,6 +78,7 @@ def edit(
         policy: Policy file; else the registry's.
         waive: Checks that may fail, each with the reason, which is recorded.
         sensitivity: ``public``, ``internal`` or ``personal``; recorded.
+        review_after: Day after which the edit shall be looked at again; recorded.
         message: One line for the record.
         commit: Keep the patch in the registry; without it a no of the guard raises nothing.
         out: Also write the patch as a directory.
@@ -84,7 +87,8 @@ def edit(
 
     Raises:
         GuardRefusedError: E401; nothing was committed and nothing written.
-        InvalidInputError: E101 the name, E13x the requests, E142 a setting, E146 the policy.
+        InvalidInputError: E101 the name, E113 the day, E13x the requests, E142 a setting, E146 the
+            policy.
         NotFoundError: E106, E107, E109, E141.
         IntegrityError: E201, the base's files are not what they were.
     """
@@ -93,6 +97,7 @@ def edit(
 
     wanted = load_requests(Path(requests)) if isinstance(requests, str | Path) else tuple(requests)
     label = naming.patch_name(name, method, wanted)
+    review = reviews.day(review_after)
     rules = guarding.policy_of(registry, policy)
     state = models.stack_state(registry, stack)
     record = _base(registry, base, state)
@@ -118,21 +123,20 @@ def edit(
         patch.write(Path(out))
     ref = None
     if commit:
-        observed = observations(loaded, patch, below, record.name, sensitivity, message)
+        observed = {
+            **observations(loaded, patch, below),
+            "base": record.name,
+            "sensitivity": sensitivity,
+            "review_after": review,
+            "message": message,
+        }
         kept = registry.add_patch(patch.files(), label, observed, [guarding.statement(verdict)])
         ref = kept.ref
     return Edit(patch, verdict, record.name, ref, None if out is None else Path(out))
 
 
-def observations(
-    base: LoadedBase,
-    patch: Patch,
-    below: Sequence[Patch],
-    base_name: str,
-    sensitivity: str,
-    message: str,
-) -> dict[str, Json]:
-    """What record.json says: seen while the patch was made, and no part of what it is."""
+def observations(base: LoadedBase, patch: Patch, below: Sequence[Patch]) -> dict[str, Json]:
+    """What was seen while the patch was made, for record.json: no part of what the patch is."""
     from patchhub.composer.composer import Composer
 
     composer = Composer.over(base)
@@ -142,14 +146,7 @@ def observations(
         site: {name: decimal(value) for name, value in asdict(one).items()}
         for site, one in measured.items()
     }
-    return {
-        "base": base_name,
-        "created": now(),
-        "libraries": _libraries(),
-        "realised": realised,
-        "sensitivity": sensitivity,
-        "message": message,
-    }
+    return {"created": now(), "libraries": _libraries(), "realised": realised}
 
 
 def _libraries() -> dict[str, str]:

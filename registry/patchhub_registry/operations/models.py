@@ -88,6 +88,18 @@ def stack_state(registry: Registry, stack: str | None) -> StackState | None:
     return registry.stack(stack)
 
 
+def unknown_stack(registry: Registry, stack: str | None) -> str | None:
+    """What to tell a user who names a stack that has no entries: a slip is easily made."""
+    names = registry.stacks()
+    if stack is None or stack in names:
+        return None
+    from difflib import get_close_matches
+
+    near = get_close_matches(stack, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    return f"stack {stack!r} has no entries, so this is the bare base; {hint}"
+
+
 def only_base(registry: Registry, name: str | None) -> BaseRecord:
     """The base called ``name``, or the only one there is.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub_registry.operations.base import BaseSummary, list_bases
+from patchhub_registry.operations.reviews import Review, due
 
 if TYPE_CHECKING:
     from patchhub_registry.operations.directory import DirectoryReport
@@ -24,6 +25,7 @@ class Status:
         bases: All bases.
         stacks: All stacks as they are now.
         patches: How many patches there are.
+        reviews: Patches to be looked at again, by now or soon.
         model: The directory, if one was named.
     """
 
@@ -32,6 +34,7 @@ class Status:
     bases: tuple[BaseSummary, ...]
     stacks: tuple[StackState, ...]
     patches: int
+    reviews: tuple[Review, ...]
     model: DirectoryReport | None
 
 
@@ -47,11 +50,14 @@ def status(registry: Registry, *, model: str | Path | None = None) -> Status:
         from patchhub_registry.operations.directory import inspect
 
         report = inspect(registry, Path(model))
+    stacks = tuple(map(registry.stack, registry.stacks()))
+    patches = registry.patches()
     return Status(
         registry.root,
         registry.head,
         list_bases(registry),
-        tuple(map(registry.stack, registry.stacks())),
-        len(registry.patches()),
+        stacks,
+        len(patches),
+        due(patches, stacks),
         report,
     )

@@ -1,0 +1,80 @@
+"""The verbs that only look as methods: one call each, of the command's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from patchhub_registry.operations.ask import Answers
+    from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.operations.show import Shown
+    from patchhub_registry.operations.status import Status
+    from patchhub_registry.operations.verify import Verified
+    from patchhub_registry.patches import PatchSummary
+    from patchhub_registry.registry import Registry
+
+
+class Questions:
+    """Mixed into `patchhub_registry.registry.Registry`: nothing here changes anything."""
+
+    @property
+    def _registry(self) -> Registry:
+        return cast("Registry", self)
+
+    def ask(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        stack: str | None = None,
+        against: str | None = None,
+        base: str | None = None,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> Answers:
+        """See `patchhub_registry.operations.ask.ask`."""
+        from patchhub_registry.operations.ask import ask
+
+        return ask(
+            self._registry,
+            prompts,
+            stack=stack,
+            against=against,
+            base=base,
+            model=model,
+            device=device,
+            progress=progress,
+        )
+
+    def status(self, *, model: str | Path | None = None) -> Status:
+        """See `patchhub_registry.operations.status.status`."""
+        from patchhub_registry.operations.status import status
+
+        return status(self._registry, model=model)
+
+    def verify(
+        self,
+        *,
+        model: str | Path | None = None,
+        objects: bool = True,
+        history: bool = True,
+        progress: Progress | None = None,
+    ) -> Verified:
+        """See `patchhub_registry.operations.verify.verify`."""
+        from patchhub_registry.operations.verify import verify
+
+        return verify(
+            self._registry, model=model, objects=objects, history=history, progress=progress
+        )
+
+    def show(self, ref: str) -> Shown:
+        """See `patchhub_registry.operations.show.show`."""
+        from patchhub_registry.operations.show import show
+
+        return show(self._registry, ref)
+
+    def list(self) -> Sequence[PatchSummary]:
+        """All patches, by name and version."""
+        return self._registry.patches()
