@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from patchhub import canonical
 
@@ -25,11 +26,13 @@ class Reply:
         text: The answer's text.
         tokens: Generated or most likely ids.
         wanted: The true answer's ids under teacher forcing.
+        values: Under likelihood the log-probabilities per token of answer and rival.
     """
 
     text: str
     tokens: tuple[int, ...]
     wanted: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
 
 
 class AnswerCache:
@@ -85,7 +88,13 @@ class AnswerCache:
 
 def _line(key: str, reply: Reply) -> bytes:
     return canonical.dumps(
-        {"key": key, "text": reply.text, "tokens": reply.tokens, "wanted": reply.wanted}
+        {
+            "key": key,
+            "text": reply.text,
+            "tokens": reply.tokens,
+            "wanted": reply.wanted,
+            "values": [canonical.decimal(value) for value in reply.values],
+        }
     )
 
 
@@ -98,9 +107,15 @@ def _read(path: Path) -> dict[str, Reply]:
     if canonical.sha256(body).encode() != first:
         return {}
     try:
-        return {
-            item["key"]: Reply(item["text"], tuple(item["tokens"]), tuple(item["wanted"]))
-            for item in map(json.loads, body.splitlines())
-        }
+        return {item["key"]: _reply(item) for item in map(json.loads, body.splitlines())}
     except (ValueError, KeyError, TypeError):
         return {}
+
+
+def _reply(item: Mapping[str, Any]) -> Reply:
+    return Reply(
+        item["text"],
+        tuple(item["tokens"]),
+        tuple(item["wanted"]),
+        tuple(float(value) for value in item["values"]),
+    )

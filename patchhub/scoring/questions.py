@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from patchhub.scoring.protocols import Protocol
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -13,10 +15,19 @@ class Question:
         prompt: The text, without trailing space.
         answers: Accepted answers without leading space, the canonical one first. Empty when only a
             comparison of two models' answers matters.
+        rival: The answer that the canonical one is held against under likelihood: the old answer
+            where an edit must show, the new one where it must not. "" for none.
     """
 
     prompt: str
     answers: tuple[str, ...] = ()
+    rival: str = ""
+
+    def fits(self, protocol: Protocol) -> bool:
+        """Whether the question says what a protocol needs."""
+        if protocol.generates:
+            return True
+        return bool(self.answers) and (protocol is not Protocol.LIKELIHOOD or bool(self.rival))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +36,17 @@ class Answer:
 
     Attributes:
         text: Generation: the words up to the natural stop. Teacher forcing: the most likely tokens.
+            Likelihood: both candidates with their probabilities per token.
         correct: Whether the whole answer is right; None when the question accepts no answer.
-        score: In [0, 1]: 1.0 or 0.0 under generation, the share of right tokens under teacher
-            forcing, 0.0 when ``correct`` is None.
+        score: In [0, 1]: 1.0 or 0.0 under generation and likelihood, the share of right tokens
+            under teacher forcing, 0.0 when ``correct`` is None.
         tokens: Generation: all generated ids. Teacher forcing: the most likely id at each position
             of the answer.
+        margin: Likelihood: probability per token of the answer minus the rival's, in [-1, 1].
     """
 
     text: str
     correct: bool | None
     score: float
     tokens: tuple[int, ...] = ()
+    margin: float | None = None
