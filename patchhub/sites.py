@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.manifest import Orientation, Site
+from patchhub.tensornames import loaded_names, parameter_name, stored_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,55 +29,87 @@ if TYPE_CHECKING:
 _DATA = Path(__file__).parent / "architectures"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Module paths of one stack of blocks; ``{}`` stands for the block's number.
+
+    Lists name every module that a model of the family may have; `Architecture.paths` tells which of
+    them a given model has (T5's first version has ``wi``, the later ones ``wi_0`` and ``wi_1``).
+
+    Attributes:
+        block: A block.
+        attention: Its attention module.
+        attention_in: The attention's input projections (one where queries, keys and values are
+            fused).
+        attention_out: The attention's output projection.
+        cross_attention: A decoder's attention to the encoder, where it has one.
+        cross_attention_in: Its input projections.
+        cross_attention_out: Its output projection.
+        mlp: Its MLP; where the family has no such module, the down-projection, which puts out the
+            same.
+        mlp_in: The MLP's input projections (two for gated ones, unless they are fused).
+        mlp_out: The MLP's down-projection; its input is the *key*, its output the *value*.
+        norms: The block's norms.
+        final_norm: The norm after the last block.
+    """
+
+    block: str
+    attention: str
+    attention_in: tuple[str, ...]
+    attention_out: str
+    cross_attention: str | None = None
+    cross_attention_in: tuple[str, ...] = ()
+    cross_attention_out: str | None = None
+    mlp: str
+    mlp_in: tuple[str, ...]
+    mlp_out: str
+    norms: tuple[str, ...]
+    final_norm: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """Module paths of one model family; ``{}`` stands for the block's number.
+    """Where things lie in one model family.
 
     Attributes:
         model_type: The ``model_type`` of ``config.json``.
-        block: A decoder block.
-        attention: Its attention module.
-        attention_out: The attention's output projection.
-        mlp: Its MLP module.
-        mlp_in: The MLP's input projections (two for gated ones).
-        mlp_out: The MLP's down-projection; its input is the *key*, its output the *value*.
         embedding: Input embedding.
-        final_norm: Norm in front of the head.
         head: Output projection.
         parallel_block: Whether MLP and attention read the same residual stream.
+        stacks: Stacks of blocks by name: every family has a ``decoder``, some an ``encoder``.
         ties: Parameters that are another name for the owner's tensor where the configuration ties
             them.
         edit_layers: Per purpose (``insert`` a fact, ``finetune``) the published block for a depth.
     """
 
     model_type: str
-    block: str
-    attention: str
-    attention_out: str
-    mlp: str
-    mlp_in: tuple[str, ...]
-    mlp_out: str
     embedding: str
-    final_norm: str
     head: str
     parallel_block: bool
+    stacks: Mapping[str, Stack]
     ties: Mapping[str, str]
     edit_layers: Mapping[str, Mapping[str, int]]
 
-    def block_count(self, model: nn.Module) -> int:
-        """Number of decoder blocks of ``model``."""
-        blocks = module_of(model, self.block.removesuffix(".{}"))
+    @property
+    def decoder(self) -> Stack:
+        """The stack that puts out text; the only one in most families."""
+        return self.stacks["decoder"]
+
+    def block_count(self, model: nn.Module, stack: str = "decoder") -> int:
+        """Number of blocks of a stack of ``model``."""
+        path = self.stacks[stack].block.removesuffix(".{}")
+        blocks = module_of(model, path)
         if not isinstance(blocks, nn.ModuleList):
-            raise NotFoundError("E144", f"{self.block} is not a list of blocks", found=type(blocks))
+            raise NotFoundError("E144", f"{path} is not a list of blocks", found=type(blocks))
         return len(blocks)
 
-    def path(self, part: str, layer: int, model: nn.Module) -> str:
+    def path(self, part: str, layer: int, model: nn.Module, stack: str = "decoder") -> str:
         """Path of ``part`` (``block``, ``mlp``, ``mlp_out``, …) in block ``layer``.
 
         Raises:
             NotFoundError: E144, the model has no such block.
         """
-        count = self.block_count(model)
+        count = self.block_count(model, stack)
         if not 0 <= layer < count:
             raise NotFoundError(
                 "E144",
@@ -85,8 +118,21 @@ class Architecture:
                 found=layer,
                 hint="blocks count from 0",
             )
-        template: str = getattr(self, part)
+        template: str = getattr(self.stacks[stack], part)
         return template.format(layer)
+
+    def paths(
+        self, part: str, layer: int, model: nn.Module, stack: str = "decoder"
+    ) -> tuple[str, ...]:
+        """Paths of a part of several modules (``mlp_in``, ``norms``, …) in block ``layer``.
+
+        Raises:
+            NotFoundError: E144, the model has no such block.
+        """
+        self.path("block", layer, model, stack)
+        every = [template.format(layer) for template in getattr(self.stacks[stack], part)]
+        there = dict(model.named_modules(remove_duplicate=False))
+        return tuple(path for path in every if path in there)
 
 
 def known_architectures() -> tuple[str, ...]:
@@ -112,8 +158,14 @@ def architecture(model_type: str) -> Architecture:
             hint=f"did you mean {near[0]}?" if near else "add a file to patchhub/architectures/",
         )
     data: dict[str, Any] = json.loads((_DATA / f"{model_type}.json").read_text("utf-8"))
-    data["mlp_in"] = tuple(data["mlp_in"])
-    return Architecture(**{field.name: data.pop(field.name) for field in fields(Architecture)})
+    data["stacks"] = {name: _stack(stack) for name, stack in data["stacks"].items()}
+    return Architecture(**data)
+
+
+def _stack(data: dict[str, Any]) -> Stack:
+    for part in (name for name, paths in data.items() if isinstance(paths, list)):
+        data[part] = tuple(data[part])
+    return Stack(**data)
 
 
 def edit_layer(model: PreTrainedModel, arch: Architecture, purpose: str) -> int:
@@ -184,7 +236,7 @@ def parameter_for(model: PreTrainedModel, site: Site) -> nn.Parameter:
     name = site.tensor
     if site.runtime is not None:
         name = f"{site.runtime}.{name.rpartition('.')[2]}"
-    parameter = model.get_parameter(_runtime_name(model, name))
+    parameter = model.get_parameter(parameter_name(model, name))
     if tuple(parameter.shape) != tuple(site.shape):
         raise InvalidInputError(
             "E112",
@@ -206,8 +258,9 @@ def site_for(model: PreTrainedModel, fingerprint: Fingerprint, tensor: str) -> S
     Raises:
         NotFoundError: E144, the checkpoint stores no such tensor.
     """
-    name = _runtime_name(model, tensor)
-    stored = _stored_name(model, fingerprint, name)
+    named = loaded_names(model, [tensor]) if tensor in fingerprint.tensors else {}
+    name = named.get(tensor) or parameter_name(model, tensor)
+    stored = stored_name(model, fingerprint.tensors, name)
     entry = fingerprint.tensors[stored]
     module = name.rpartition(".")[0]
     if len(entry.shape) == 1:
@@ -222,42 +275,4 @@ def site_for(model: PreTrainedModel, fingerprint: Fingerprint, tensor: str) -> S
         dtype=entry.dtype,
         pre=entry.sha256,
         runtime=module if module != stored.rpartition(".")[0] else None,
-    )
-
-
-def _candidates(model: PreTrainedModel, name: str) -> tuple[str, ...]:
-    """Spellings of a name with and without the prefix that a head-less checkpoint leaves out."""
-    prefix = f"{model.base_model_prefix}."
-    return (name, prefix + name, name.removeprefix(prefix))
-
-
-def _runtime_name(model: PreTrainedModel, tensor: str) -> str:
-    for name in _candidates(model, tensor):
-        try:
-            model.get_parameter(name)
-        except AttributeError:
-            continue
-        return name
-    near = get_close_matches(tensor, [name for name, _ in model.named_parameters()], n=1)
-    raise NotFoundError(
-        "E144",
-        f"the model has no parameter {tensor}",
-        found=tensor,
-        hint=f"did you mean {near[0]}?" if near else None,
-    )
-
-
-def _stored_name(model: PreTrainedModel, fingerprint: Fingerprint, name: str) -> str:
-    parameter = model.get_parameter(name)
-    owner = architecture(model.config.model_type).ties.get(name)
-    names = [name]
-    if owner is not None and model.get_parameter(owner) is parameter:
-        names.append(owner)
-    for spelling in (s for n in names for s in _candidates(model, n)):
-        if spelling in fingerprint.tensors:
-            return spelling
-    raise NotFoundError(
-        "E144",
-        f"the checkpoint stores no tensor {name}",
-        hint="is it computed at load time? such tensors cannot be patched",
     )

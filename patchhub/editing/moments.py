@@ -96,7 +96,7 @@ def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
         "device": device,
         "dtype": str(base.model.dtype),
         "threads": torch.get_num_threads() if device == "cpu" else 0,
-        "site": base.arch.mlp_out,
+        "site": base.arch.decoder.mlp_out,
     }
     return canonical.digest(value)
 
