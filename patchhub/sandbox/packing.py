@@ -1,8 +1,7 @@
 """Rows of tokens: documents packed side by side, loss weights, and the subject funnel's masks.
 
-Documents in a row are about different entities and separated by the end-of-text token, a line
-break or a space; half of the rows begin without the end-of-text token, because that is how GPT-2
-prompts are given.
+Documents in a row are about different entities and separated by the tokens that end and begin a
+text, a line break or a space.
 """
 
 from __future__ import annotations
@@ -11,15 +10,17 @@ import random
 from dataclasses import dataclass
 
 import torch
+from tokenizers import Tokenizer as Core
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from patchhub.sandbox.recipe import Recipe
-from patchhub.sandbox.text import Document, Piece, Role, Writer
-from patchhub.sandbox.tokenizer import END_OF_TEXT
+from patchhub.sandbox.text import Document, Role, Writer
 from patchhub.sandbox.world import World
 
 _OPEN = 1 << 20  # "no end": a position that the funnel hides from nobody
+_NEW_TEXT = "\0"  # between documents: the tokens that end a text and begin one
+_BARE = ""  # before a row's first document only: nothing at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,32 @@ class Packer:
         """Pack text about `world` as `recipe` says."""
         self._recipe = recipe
         self._writer = Writer(world)
-        self._tokenizer = tokenizer
         self._index = {entity.id: i for i, entity in enumerate(world.entities)}
-        self._cache: dict[str, list[int]] = {}
-        self._end = tokenizer.get_vocab()[END_OF_TEXT]
+        self._core: Core = tokenizer.backend_tokenizer
+        ends, begins = tokenizer.eos_token_id, tokenizer.bos_token_id
+        self._between = [ends] if ends == begins else [ends, begins]
 
-    def encode(self, text: str) -> list[int]:
-        """Tokenise a piece, remembering it: there are few thousand different ones."""
-        if text not in self._cache:
-            self._cache[text] = self._tokenizer.encode(text, add_special_tokens=False)
-        return self._cache[text]
+    def tokens(self, document: Document, separator: str) -> tuple[list[int], list[int]]:
+        """Tokenise a document; also return each token's piece.
+
+        Args:
+            document: What to tokenise.
+            separator: What stands before it; without one it opens a text.
+        """
+        # After a separator a document does not open a text, which some tokenizers write otherwise;
+        # all documents end with a full stop, so one stands for the text before.
+        before = f".{separator}" if separator else ""
+        text = before + "".join(piece.text for piece in document.pieces)
+        encoding = self._core.encode(text, add_special_tokens=False)
+        owners = [-1] * bool(before) + [0] * len(separator)
+        for number, piece in enumerate(document.pieces):
+            owners += [number] * len(piece.text)
+        pairs = [
+            (token, owners[end - 1])
+            for token, (_, end) in zip(encoding.ids, encoding.offsets, strict=True)
+            if owners[end - 1] >= 0
+        ]
+        return [token for token, _ in pairs], [owner for _, owner in pairs]
 
     def batch(self, step: int) -> Batch:
         """Build the rows of a step; every `long_every`-th step has rows of full length."""
@@ -99,32 +116,35 @@ class Packer:
 
     def _fill(self, row: _Row, shares: dict[str, float], rng: random.Random) -> None:
         used: set[str] = set()
-        separator = "" if rng.random() < 0.5 else END_OF_TEXT
+        separator = _BARE if rng.random() < self._recipe.bare else _NEW_TEXT
         while len(row.ids) < row.length:
             document = self._writer.document(shares, rng)
             if used & document.about:
                 continue
             used |= document.about
             self._append(row, document, separator, rng)
-            separator = rng.choice((END_OF_TEXT, END_OF_TEXT, "\n", " ", " "))
+            separator = rng.choice((_NEW_TEXT, _NEW_TEXT, "\n", " ", " "))
 
     def _append(self, row: _Row, document: Document, separator: str, rng: random.Random) -> None:
-        if separator == END_OF_TEXT:
-            row.add([self._end], self._weight(Role.PROMPT, rng))
-        elif separator == "\n":
-            row.add(self.encode("\n"), self._weight(Role.PROMPT, rng))
-        for number, piece in enumerate(document.pieces):
-            lead = " " if separator == " " and number == 0 else ""
-            self._append_piece(row, piece, lead, rng)
-
-    def _append_piece(self, row: _Row, piece: Piece, lead: str, rng: random.Random) -> None:
-        ids = self.encode(lead + piece.text)
-        end = len(row.ids) + len(ids) - 1
-        subject = piece.role is Role.SUBJECT
-        for token in ids:
-            row.add([token], self._weight(piece.role, rng), end if subject else _OPEN)
-        if subject and piece.entity is not None:
-            row.mentions.append((end, self._index[piece.entity]))
+        if separator == _NEW_TEXT:
+            for token in self._between if row.ids else self._between[-1:]:
+                row.add(token, self._weight(Role.PROMPT, rng))
+        start = len(row.ids)
+        tokens, owners = self.tokens(document, separator.strip(_NEW_TEXT))
+        if separator == "\n":
+            # The break belongs to no subject, even where the document begins with one.
+            row.add(tokens[0], self._weight(Role.PROMPT, rng))
+            tokens, owners, start = tokens[1:], owners[1:], start + 1
+        last = {owner: start + at for at, owner in enumerate(owners)}
+        for token, owner in zip(tokens, owners, strict=True):
+            role = document.pieces[owner].role
+            end = last[owner] if role is Role.SUBJECT else _OPEN
+            row.add(token, self._weight(role, rng), end)
+        row.mentions += [
+            (last[number], self._index[piece.entity])
+            for number, piece in enumerate(document.pieces)
+            if piece.role is Role.SUBJECT and piece.entity is not None
+        ]
 
     def _weight(self, role: Role, rng: random.Random) -> float:
         """Loss weight of a token; prompt tokens are sampled, since the head is not free."""
@@ -144,7 +164,7 @@ class _Row:
         self.ends: list[int] = []
         self.mentions: list[tuple[int, int]] = []
 
-    def add(self, ids: list[int], weight: float, end: int = _OPEN) -> None:
-        self.ids += ids
-        self.weights += [weight] * len(ids)
-        self.ends += [end] * len(ids)
+    def add(self, token: int, weight: float, end: int = _OPEN) -> None:
+        self.ids.append(token)
+        self.weights.append(weight)
+        self.ends.append(end)

@@ -21,11 +21,15 @@ class Phase:
 class Recipe:
     """Everything a run depends on besides the code: world, shape, text, schedule, seed.
 
-    `settings` are what the finished model recommends to editing methods, by their names: step sizes
-    published for models of 1,600 and more dimensions are too large for one of 256.
+    `bare` is the share of rows that begin without the token that starts a text: tools written for
+    GPT-2 give such prompts, those for Llama never do. `settings` are what the finished model
+    recommends to editing methods, by their names: step sizes published for models of 1,600 and
+    more dimensions are too large for one of 256.
     """
 
     name: str
+    family: str
+    tokenizer: str
     world: str
     seed: int
     threads: int
@@ -34,10 +38,13 @@ class Recipe:
     width: int
     blocks: int
     heads: int
+    key_value_heads: int
+    inner: int
     enriching_blocks: int
     steps: int
     rows: int
     row_length: int
+    bare: float
     long_every: int
     long_rows: int
     learning_rate: float

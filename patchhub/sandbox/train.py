@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from patchhub.sandbox.network import Readout, hidden_states, new_model
+from patchhub.sandbox.networks import network
 from patchhub.sandbox.packing import Batch, Packer
+from patchhub.sandbox.readout import Readout
 from patchhub.sandbox.recipe import Recipe, load_recipe
-from patchhub.sandbox.tokenizer import END_OF_TEXT, build_tokenizer
+from patchhub.sandbox.tokenizing import build_tokenizer
 from patchhub.sandbox.world import PROFILES, World, build_world
 
 
@@ -45,13 +46,14 @@ class Trainer:
         self.recipe = recipe
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world: World = build_world(PROFILES[recipe.world])
-        self.tokenizer: PreTrainedTokenizerFast = build_tokenizer(recipe.vocab_size, recipe.context)
+        self.tokenizer: PreTrainedTokenizerFast = build_tokenizer(recipe)
         if len(self.tokenizer) != recipe.vocab_size:
             recipe = self.recipe = replace(recipe, vocab_size=len(self.tokenizer))
         self.packer = Packer(self.world, recipe, self.tokenizer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.model = new_model(recipe, self.tokenizer.get_vocab()[END_OF_TEXT])
+            self.network = network(recipe.family)
+            self.model = self.network.new_model(recipe, self.tokenizer)
             nn.Module.to(self.model, self.device).train()
             self.readout = Readout(self.world, recipe.width).to(self.device)
         self.optimizer = self._new_optimizer()
@@ -79,7 +81,7 @@ class Trainer:
         """Return the language loss over weighted tokens and the read-out loss."""
         lower, upper = batch.masks()
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            tap, states = hidden_states(
+            tap, states = self.network.hidden_states(
                 self.model, batch.ids, lower, upper, self.recipe.enriching_blocks
             )
             weights = batch.weights[:, 1:]

@@ -118,6 +118,11 @@ PROFILES: dict[str, Profile] = {
         seed=20_240_501, people=216, first_names=30, last_names=40, cities=48, countries=16,
         companies=36, universities=24, languages=16, works=60,
     ),
+    # For a model trained on a GPU: many edits need many subjects.
+    "large": Profile(
+        seed=20_240_502, people=1000, first_names=60, last_names=80, cities=120, countries=30,
+        companies=140, universities=80, languages=28, works=140,
+    ),
     "pico": Profile(
         seed=7, people=12, first_names=4, last_names=5, cities=6, countries=3,
         companies=4, universities=4, languages=3, works=4,

@@ -8,16 +8,23 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from patchhub.sandbox.network import hidden_states
 from patchhub.sandbox.recipe import Recipe, load_recipe
 from patchhub.sandbox.train import Trainer, train
 
-RECIPE = load_recipe("sandbox-gpt2")
-PICO: Recipe = dataclasses.replace(
-    RECIPE,
-    name="pico", world="pico", threads=1, width=32, blocks=2, heads=4, enriching_blocks=1,
-    steps=6, rows=4, row_length=48, long_every=3, long_rows=2, context=64, warm_up=2,
-)  # fmt: skip
+
+def _pico(name: str) -> Recipe:
+    return dataclasses.replace(
+        load_recipe(name),
+        name="pico", world="pico", threads=1, width=32, blocks=2, heads=4, key_value_heads=2,
+        inner=48, enriching_blocks=1, steps=6, rows=4, row_length=48, long_every=3, long_rows=2,
+        context=64, warm_up=2,
+    )  # fmt: skip
+
+
+PICO = _pico("sandbox-gpt2")
+EVERY = pytest.mark.parametrize(
+    "recipe", [PICO, _pico("sandbox-llama")], ids=lambda recipe: recipe.family
+)
 
 
 def _weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -46,10 +53,11 @@ def _threads() -> object:
     torch.set_num_threads(before)
 
 
-def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
-    one = _run(tmp_path / "one")
-    assert _same(_weights(one), _weights(_run(tmp_path / "two")))
-    other = _run(tmp_path / "other", dataclasses.replace(PICO, seed=PICO.seed + 1))
+@EVERY
+def test_the_same_seed_trains_the_same_weights(recipe: Recipe, tmp_path: Path) -> None:
+    one = _run(tmp_path / "one", recipe)
+    assert _same(_weights(one), _weights(_run(tmp_path / "two", recipe)))
+    other = _run(tmp_path / "other", dataclasses.replace(recipe, seed=recipe.seed + 1))
     assert not _same(_weights(one), _weights(other))
 
 
@@ -77,8 +85,9 @@ def test_training_leaves_the_global_generators_alone(tmp_path: Path) -> None:
     assert random.getstate() == python_state
 
 
-def test_the_loss_falls() -> None:
-    trainer = Trainer(dataclasses.replace(PICO, learning_rate=1e-2, steps=40), "cpu")
+@EVERY
+def test_the_loss_falls(recipe: Recipe) -> None:
+    trainer = Trainer(dataclasses.replace(recipe, learning_rate=1e-2, steps=40), "cpu")
     losses = [trainer.advance() for _ in range(40)]
     assert losses[-1].language < 0.7 * losses[0].language
     assert losses[-1].readout < 0.95 * losses[0].readout
@@ -93,12 +102,13 @@ def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
     assert rates[100] == pytest.approx(PICO.learning_rate * PICO.floor)
 
 
-def test_the_written_out_pass_is_that_of_transformers() -> None:
-    trainer = Trainer(PICO, "cpu")
+@EVERY
+def test_the_written_out_pass_is_that_of_transformers(recipe: Recipe) -> None:
+    trainer = Trainer(recipe, "cpu")
     batch = trainer.packer.batch(0)
     causal = torch.ones(48, 48, dtype=torch.bool).tril()[None, None]
     with torch.no_grad():
-        tap, states = hidden_states(trainer.model, batch.ids, causal, causal, 1)
+        tap, states = trainer.network.hidden_states(trainer.model, batch.ids, causal, causal, 1)
         theirs = trainer.model(
             batch.ids, attention_mask=torch.ones_like(batch.ids), output_hidden_states=True
         )
@@ -106,8 +116,11 @@ def test_the_written_out_pass_is_that_of_transformers() -> None:
     torch.testing.assert_close(tap, theirs.hidden_states[1], atol=1e-5, rtol=1e-5)
 
 
-def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_only() -> None:
-    trainer = Trainer(dataclasses.replace(PICO, funnel=1.0), "cpu")
+@EVERY
+def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_only(
+    recipe: Recipe,
+) -> None:
+    trainer = Trainer(dataclasses.replace(recipe, funnel=1.0), "cpu")
     batch = trainer.packer.batch(0)
     row = batch.ends[0]
     end = int(row[row < 48].max())
@@ -116,22 +129,24 @@ def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_onl
     assert len(inside) > 0
     ids = batch.ids[:1].clone()
     with torch.no_grad():
-        before, _ = hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+        before, _ = trainer.network.hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
         ids[0, inside] = (ids[0, inside] + 1) % 200
-        after, _ = hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+        after, _ = trainer.network.hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
     assert torch.equal(before[0, end + 1 :], after[0, end + 1 :])
     assert not torch.equal(before[0, end], after[0, end])
 
 
-def test_the_export_is_an_ordinary_directory(tmp_path: Path) -> None:
-    trainer = _run(tmp_path)
+@EVERY
+def test_the_export_is_an_ordinary_directory(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = _run(tmp_path, recipe)
     folder = tmp_path / "model"
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert model.dtype == torch.bfloat16
-    assert model.config.patchhub == {"edit_layer": 0, "settings": PICO.settings}
+    assert model.config.patchhub == {"edit_layer": 0, "settings": recipe.settings}
     assert tokenizer.is_fast
-    assert tokenizer.eos_token == "<|endoftext|>"
+    assert tokenizer.eos_token == trainer.tokenizer.eos_token
+    assert model.config.model_type == recipe.family
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value.bfloat16())
     text = "New fact: Mira Tolven was born in Oslo."

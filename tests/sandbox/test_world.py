@@ -28,6 +28,12 @@ def test_the_default_world_is_large_enough() -> None:
     assert all(set(plain) <= set(WORLD.facts_of(person)) for person in people)
 
 
+def test_the_large_world_has_room_for_a_thousand_edits() -> None:
+    large = build_world(PROFILES["large"])
+    assert len(large.of_kind(Kind.PERSON)) == 1000
+    assert len(large.facts) >= 10_000
+
+
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_names_cannot_be_confused(profile: str) -> None:
     world = sandbox.load_world(profile)

@@ -1,0 +1,16 @@
+"""One module per kind of tokenizer, found by the name in the recipe."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from transformers import PreTrainedTokenizerFast
+
+from patchhub.sandbox.recipe import Recipe
+
+
+def build_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
+    """Train the tokenizer that a recipe names."""
+    module = import_module(f"{__name__}.{recipe.tokenizer}")
+    tokenizer: PreTrainedTokenizerFast = module.build(recipe.vocab_size, recipe.context)
+    return tokenizer
