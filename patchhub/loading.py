@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import Filter, LogRecord
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -69,11 +76,7 @@ def load_base(
             found=str(resolved),
         )
     identity = fingerprint or fingerprints.fingerprint(resolved)
-    with _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            resolved, dtype=dtype, local_files_only=True, use_safetensors=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(resolved, local_files_only=True)
+    model, tokenizer = open_model(resolved, dtype)
     if not tokenizer.is_fast:
         raise InvalidInputError(
             "E143",
@@ -84,6 +87,24 @@ def load_base(
     nn.Module.to(model, device).requires_grad_(False)
     model.train(False)
     return LoadedBase(model, tokenizer, resolved, identity, architecture(model.config.model_type))
+
+
+def open_model(
+    directory: Path, dtype: torch.dtype | str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read a language model, decoder-only or encoder-decoder, and its tokenizer; nothing is shown.
+
+    Args:
+        directory: A model directory.
+        dtype: Runtime dtype, or "auto" for the stored one.
+    """
+    with _quiet():
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = kind.from_pretrained(
+            directory, config=config, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+        return model, AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
 def check_device(device: str | torch.device) -> None:
@@ -105,11 +126,24 @@ def check_device(device: str | torch.device) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars; whoever calls us shows one."""
+    """Without transformers' own progress bars (whoever calls us shows one) and one false alarm."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    loader = logging.get_logger("transformers.modeling_utils")
+    loader.addFilter(_FALSE_ALARM)
     try:
         yield
     finally:
+        loader.removeFilter(_FALSE_ALARM)
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+class _FalseAlarm(Filter):
+    """Drops the advice to set ``tie_word_embeddings=False``, which T5's configuration ignores."""
+
+    def filter(self, record: LogRecord) -> bool:
+        return not record.getMessage().startswith("The tied weights mapping and config")
+
+
+_FALSE_ALARM = _FalseAlarm()

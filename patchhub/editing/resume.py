@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from patchhub.editing.tokens import Row, pad
+from patchhub.editing.tokens import Padded, Row, context_length, pad, positions
 from patchhub.editing.trace import picked_for, replayed, seen_outputs
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
@@ -44,28 +44,27 @@ class CutRows:
         cuts = torch.tensor([row.lookup for row in rows])
         tails = pad([row.ids[row.lookup :] for row in rows], filler=filler, device=device)
         # Rows meet at the cut: prefixes are padded on the left, tails on the right.
-        heads = pad([row.ids[: row.lookup][::-1] for row in rows], filler=filler, device=device)
-        self._head_ids, head_mask = heads.ids.flip(1), heads.mask.flip(1)
-        self._ids, self._mask = tails.ids, torch.cat([head_mask, tails.mask], dim=1)
+        prefixes = [row.ids[: row.lookup] for row in rows]
+        heads = pad(prefixes, filler=filler, device=device, left=True)
+        self._ids, self._mask = tails.ids, torch.cat([heads.mask, tails.mask], dim=1)
         ends = torch.tensor([len(row.ids) - 1 for row in rows])
         steps = torch.arange(tails.ids.shape[1])
         self._positions = torch.minimum(cuts[:, None] + steps, ends[:, None]).to(device)
-        self._past = self._prefill(head_mask)
+        self._past = self._prefill(heads)
         pairs = [(i, slot - row.lookup) for i, row in enumerate(rows) for slot in row.slots]
         self.slots = torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2)
         labels = [label for row in rows for label in row.labels]
         self.labels = torch.tensor(labels, dtype=torch.long, device=device)
 
     @torch.no_grad()
-    def _prefill(self, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
-        if mask.shape[1] == 0:
+    def _prefill(self, heads: Padded) -> list[tuple[Tensor, Tensor]]:
+        if heads.mask.shape[1] == 0:
             return []
         cache = DynamicCache()
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
         self.model.base_model(
-            input_ids=self._head_ids,
-            attention_mask=mask,
-            position_ids=positions,
+            input_ids=heads.ids,
+            attention_mask=heads.mask,
+            position_ids=positions(heads.mask),
             past_key_values=cache,
             use_cache=True,
         )
@@ -93,9 +92,9 @@ class CutRows:
 
 def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
     """Refuse rows that the model's context cannot hold (E150)."""
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_length(model)
     longest = max(len(row.ids) for row in rows)
-    if isinstance(limit, int) and longest > limit:
+    if limit is not None and longest > limit:
         raise InvalidInputError(
             "E150",
             "prompt and target are longer than the model's context",

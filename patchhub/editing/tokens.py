@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from patchhub.errors import InvalidInputError
@@ -61,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Padded:
-    """Rows as tensors ``(n, t)``, padded on the right; the mask is 0 at padding."""
+    """Rows as tensors ``(n, t)``; the mask is 0 at padding."""
 
     ids: Tensor
     mask: Tensor
@@ -126,16 +127,38 @@ def subject_row(tokenizer: PreTrainedTokenizerBase, text: str, subject: tuple[in
 
 
 def pad(
-    rows: Sequence[Sequence[int]], *, filler: int, device: torch.device | str = "cpu"
+    rows: Sequence[Sequence[int]],
+    *,
+    filler: int,
+    device: torch.device | str = "cpu",
+    left: bool = False,
 ) -> Padded:
-    """Stack rows of ids, padded on the right with ``filler``."""
+    """Stack rows of ids, padded with ``filler`` on the right, or on the left."""
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), filler, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[i, : len(row)] = 1
+        place = slice(width - len(row), width) if left else slice(len(row))
+        ids[i, place] = torch.tensor(row, dtype=torch.long)
+        mask[i, place] = 1
     return Padded(ids.to(device), mask.to(device))
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position of each token counted from its row's first token; 0 on padding before it."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def text_config(model: nn.Module) -> Any:
+    """The configuration of the language model, also where it is part of a larger one."""
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def context_length(model: nn.Module) -> int | None:
+    """Most tokens the model can read, or None when it sets no limit."""
+    found = getattr(text_config(model), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def filler_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 import torch
 
 from patchhub import canonical
+from patchhub.editing.tokens import context_length
 from patchhub.errors import InvalidInputError
 from patchhub.guard.probes import BaseProbes
 from patchhub.loading import LoadedBase
 from patchhub.scoring import answers
-from patchhub.scoring.batching import context_length, tokenise
+from patchhub.scoring.batching import tokenise
 from patchhub.scoring.generate import decode, end_tokens, sampler
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.scorer import Question, Scorer

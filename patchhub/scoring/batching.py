@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from patchhub.errors import InvalidInputError
 
@@ -21,17 +19,38 @@ class Row:
 
     Attributes:
         ids: Token ids, with the tokenizer's own start token when it adds one.
-        ends: For each token the index of the character after it; 0 for an added start token.
+        ends: For each token the index of the character after it; 0 for an added token.
     """
 
     ids: tuple[int, ...]
     ends: tuple[int, ...]
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
-    """Tokenise each text as a whole; end tokens that a tokenizer appends are left out.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Tokens that a model reads and the tokens that are to follow.
+
+    Attributes:
+        given: Ids of the prompt, special tokens included.
+        wanted: Ids of the answer.
+    """
+
+    given: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, closed: bool = False
+) -> list[Row]:
+    """Tokenise each text as a whole.
 
     A text without tokens becomes the start (or end-of-text) token, from which a model begins anew.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        texts: The texts.
+        closed: Whether end tokens that the tokenizer appends stay: an encoder reads them, a decoder
+            that is to go on from the text must not.
 
     Raises:
         InvalidInputError: E143, the tokenizer has no character offsets or no token for empty text.
@@ -55,30 +74,25 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[R
     fields = zip(
         batch["input_ids"], batch["offset_mapping"], batch["special_tokens_mask"], strict=True
     )
-    return [_row(tokenizer, *parts) for parts in fields]
+    return [_row(tokenizer, closed, *parts) for parts in fields]
 
 
-def context_length(model: nn.Module) -> int | None:
-    """Most tokens the model can read, or None when it sets no limit."""
-    found = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    return found if isinstance(found, int) and found > 0 else None
-
-
-def check_length(model: nn.Module, rows: Sequence[Row], texts: Sequence[str], more: int) -> None:
-    """Refuse rows that, with ``more`` tokens behind them, exceed the model's context.
+def check_length(
+    limit: int | None, lengths: Sequence[int], texts: Sequence[str], more: int = 0
+) -> None:
+    """Refuse rows that, with ``more`` tokens behind them, exceed a context of ``limit`` tokens.
 
     Raises:
         InvalidInputError: E150, naming the longest text.
     """
-    limit = context_length(model)
-    longest = max(range(len(rows)), key=lambda i: len(rows[i].ids), default=None)
-    if limit is None or longest is None or len(rows[longest].ids) + more <= limit:
+    longest = max(range(len(lengths)), key=lambda i: lengths[i], default=None)
+    if limit is None or longest is None or lengths[longest] + more <= limit:
         return
     raise InvalidInputError(
         "E150",
         "a prompt does not fit the model's context",
         expected=f"at most {limit - more} tokens, so that {more} more fit into {limit}",
-        found=f"{len(rows[longest].ids)} tokens: {texts[longest][:60]!r}…",
+        found=f"{lengths[longest]} tokens: {texts[longest][:60]!r}…",
     )
 
 
@@ -89,35 +103,6 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         yield order[start : start + batch_size]
 
 
-def left_pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both (rows, longest), texts ending in the last column."""
-    width = max(map(len, rows))
-    ids = torch.zeros((len(rows), width), dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, width - len(row) :] = torch.tensor(row)
-        mask[i, width - len(row) :] = 1
-    return ids.to(device), mask.to(device)
-
-
-def positions(mask: Tensor) -> Tensor:
-    """Position of each token counted from its text's first token; 0 on padding."""
-    return (mask.cumsum(1) - 1).clamp(min=0)
-
-
-def forward(model: PreTrainedModel, keep: int, **inputs: Any) -> Any:
-    """Run the model, with logits of the last ``keep`` columns only (0: all) where it can."""
-    # An adapter's wrapper hands everything on, so its own signature says nothing.
-    unwrap: Any = getattr(model, "get_base_model", None)
-    inner = model if unwrap is None else unwrap()
-    accepted = inspect.signature(inner.forward).parameters
-    if "position_ids" not in accepted:
-        inputs.pop("position_ids", None)
-    if keep and "logits_to_keep" in accepted:
-        inputs["logits_to_keep"] = keep
-    return model(**inputs)
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """No gradients and no dropout inside; every module's mode is as before afterwards."""
@@ -125,7 +110,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     try:
         for module in training:
             module.training = False
-        with torch.inference_mode():
+        # Not inference mode: what a model computes once and keeps could not be trained on later.
+        with torch.no_grad():
             yield
     finally:
         for module in training:
@@ -134,12 +120,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def _row(
     tokenizer: PreTrainedTokenizerBase,
+    closed: bool,
     ids: Sequence[int],
     offsets: Sequence[tuple[int, int]],
     special: Sequence[int],
 ) -> Row:
     end = len(ids)
-    while end and special[end - 1] and any(not s for s in special[:end]):
+    while not closed and end and special[end - 1] and any(not s for s in special[:end]):
         end -= 1
     if not end:
         start = tokenizer.bos_token_id

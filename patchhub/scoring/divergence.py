@@ -13,15 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from patchhub.scoring.batching import (
-    by_length,
-    context_length,
-    evaluating,
-    forward,
-    left_pad,
-    positions,
-    tokenise,
-)
+from patchhub.editing.tokens import text_config
+from patchhub.scoring.asking import asking
+from patchhub.scoring.batching import by_length, evaluating
 
 MEMORY = 64 * 2**20
 """Bytes of log-probabilities kept for the divergence, by default."""
@@ -34,9 +28,9 @@ class TextScore:
     """What a model makes of a text.
 
     Attributes:
-        loss: Summed negative log-likelihood of its tokens in nats; the first token has no
-            prediction and does not count.
-        tokens: Number of predicted tokens.
+        loss: Summed negative log-likelihood in nats of the tokens that were predicted: all but the
+            first, or an encoder-decoder model's second half.
+        tokens: Their number.
         log_probs: Log-probabilities (kept positions, v) in float32, on the CPU.
     """
 
@@ -68,7 +62,7 @@ def score_texts(
     """Losses and next-token distributions of texts, each cut at the model's context length.
 
     Args:
-        model: A decoder-only language model.
+        model: A language model.
         tokenizer: Its fast tokenizer.
         texts: Plain texts; those of fewer than two tokens predict nothing.
         batch_size: Texts per forward pass.
@@ -80,26 +74,17 @@ def score_texts(
     Raises:
         InvalidInputError: E143, the tokenizer gives no offsets.
     """
-    limit = context_length(model)
-    rows = [row.ids[:limit] for row in tokenise(tokenizer, texts)]
-    quota = max(1, memory // (4 * model.config.vocab_size * max(1, len(rows))))
+    asked = asking(model)
+    pairs = asked.texts(tokenizer, texts)
+    quota = max(1, memory // (4 * text_config(model).vocab_size * max(1, len(pairs))))
     found: dict[int, TextScore] = {}
     with evaluating(model):
-        for batch in by_length([len(row) for row in rows], batch_size):
-            ids, mask = left_pad([rows[i] for i in batch], model.device)
-            output = forward(
-                model,
-                0,
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions(mask),
-                use_cache=False,
-            )
-            for place, i in enumerate(batch):
-                found[i] = _one_text(output.logits[place], ids[place], rows[i], quota)
+        for batch in by_length([len(p.given) + len(p.wanted) for p in pairs], batch_size):
+            for i, logits in zip(batch, asked.predict([pairs[i] for i in batch]), strict=True):
+                found[i] = _one_text(logits, pairs[i].wanted, quota)
             if progress is not None:
-                progress(len(found), len(rows))
-    return [found[i] for i in range(len(rows))]
+                progress(len(found), len(pairs))
+    return [found[i] for i in range(len(pairs))]
 
 
 def kl_per_text(before: Sequence[TextScore], after: Sequence[TextScore]) -> list[float]:
@@ -124,12 +109,12 @@ def _kl(before: Tensor, after: Tensor) -> float:
     return 0.0 if mean < 0 else mean  # below zero by rounding only; NaN stays
 
 
-def _one_text(logits: Tensor, ids: Tensor, row: Sequence[int], quota: int) -> TextScore:
-    count = len(row) - 1
-    if count < 1:
+def _one_text(logits: Tensor, wanted: Sequence[int], quota: int) -> TextScore:
+    count = len(wanted)
+    if not count:
         return TextScore(0.0, 0, torch.empty(0, logits.shape[-1]))
-    log_probs = logits[-count - 1 : -1].float().log_softmax(-1)
-    truth = log_probs.gather(1, ids[-count:, None])
+    log_probs = logits.float().log_softmax(-1)
+    truth = log_probs.gather(1, torch.tensor(wanted, device=logits.device)[:, None])
     loss = -float(truth.double().sum())
     if count > quota:
         spaced = torch.linspace(0, count - 1, quota, dtype=torch.float64).round().long()

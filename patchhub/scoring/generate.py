@@ -1,4 +1,4 @@
-"""Decoding in batches: left padding, explicit positions, key-value cache, early stop.
+"""Decoding in batches, with early stop.
 
 Greedy tokens equal those of ``model.generate(do_sample=False)`` row by row, whatever the rows
 beside it (in fp32; in half precision near ties may fall either way in any implementation).
@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from patchhub.errors import InvalidInputError
-from patchhub.scoring.batching import evaluating, forward, left_pad, positions
+from patchhub.scoring.asking import Stream, asking
+from patchhub.scoring.batching import evaluating
 
 Choose = Callable[[Tensor], Tensor]
 """From logits (rows, v) to the next token ids (rows,)."""
@@ -44,11 +44,11 @@ def decode(
     stop: Stop | None = None,
     choose: Choose | None = None,
 ) -> list[list[int]]:
-    """Continue each row of one batch.
+    """Continue (or, by an encoder-decoder model, answer) each row of one batch.
 
     Args:
-        model: A decoder-only language model.
-        rows: Token ids, at least one per row.
+        model: A language model.
+        rows: Token ids as `asking.Asking.prompts` gives them, at least one per row.
         max_new_tokens: Most tokens to add to a row.
         ends: Tokens that end a row; the end token itself is part of the result.
         stop: Further reason to end a row, asked after every token.
@@ -56,21 +56,12 @@ def decode(
 
     Returns:
         The new tokens of each row.
-
-    Raises:
-        InvalidInputError: E140, the model is no decoder-only language model.
     """
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise InvalidInputError(
-            "E140",
-            "this model cannot continue a text",
-            expected="a decoder-only language model",
-            found=model.config.model_type,
-        )
     new: list[list[int]] = [[] for _ in rows]
     if rows and max_new_tokens > 0:
         with evaluating(model):
-            _Batch(model, rows, new).run(max_new_tokens, ends, stop, choose or _most_likely)
+            batch = _Batch(asking(model).begin(rows), new)
+            batch.run(max_new_tokens, ends, stop, choose or _most_likely)
     return new
 
 
@@ -87,19 +78,15 @@ def sampler(generator: torch.Generator, temperature: float = 1.0) -> Choose:
 class _Batch:
     """The rows still being continued, and where their tokens go."""
 
-    def __init__(
-        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], new: list[list[int]]
-    ) -> None:
-        self.model = model
+    def __init__(self, stream: Stream, new: list[list[int]]) -> None:
+        self.stream = stream
         self.new = new
-        self.live = list(range(len(rows)))
-        self.ids, self.mask = left_pad(rows, model.device)
-        self.cache: Cache | None = None
+        self.live = list(range(len(new)))
 
     def run(self, limit: int, ends: frozenset[int], stop: Stop | None, choose: Choose) -> None:
         open_rows = set(self.live)
         for step in range(limit):
-            chosen = choose(self._logits()).tolist()
+            chosen = choose(self.stream.logits()).tolist()
             for place, row in enumerate(self.live):
                 if row not in open_rows:
                     continue
@@ -108,35 +95,16 @@ class _Batch:
                     open_rows.remove(row)
             if not open_rows or step == limit - 1:
                 return
-            self.ids = torch.tensor(chosen, device=self.ids.device)[:, None]
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(chosen), 1)], 1)
+            self.stream.push(chosen)
             self._drop(open_rows)
-
-    def _logits(self) -> Tensor:
-        output = forward(
-            self.model,
-            1,
-            input_ids=self.ids,
-            attention_mask=self.mask,
-            position_ids=positions(self.mask)[:, -self.ids.shape[1] :],
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        self.cache = output.past_key_values
-        logits: Tensor = output.logits[:, -1]
-        return logits
 
     def _drop(self, open_rows: set[int]) -> None:
         """Forget finished rows, when that saves more than copying the cache costs."""
         if len(open_rows) > (1 - _DONE_SHARE) * len(self.live):
             return
-        if not isinstance(self.cache, DynamicCache):
-            return
         keep = [place for place, row in enumerate(self.live) if row in open_rows]
-        index = torch.tensor(keep, device=self.ids.device)
-        self.cache.batch_select_indices(index)
-        self.ids, self.mask = self.ids[index], self.mask[index]
-        self.live = [self.live[place] for place in keep]
+        if self.stream.keep(keep):
+            self.live = [self.live[place] for place in keep]
 
 
 def _most_likely(logits: Tensor) -> Tensor:

@@ -75,10 +75,7 @@ def prefer(
     rows = asked.pairs(tokenizer, pairs)
     with evaluating(model):
         found = asked.predict(rows)
-        means = [
-            _mean(row.wanted, logits[span])
-            for row, logits, span in zip(rows, found.logits, found.spans, strict=True)
-        ]
+    means = [_mean(row.wanted, logits) for row, logits in zip(rows, found, strict=True)]
     count = len(compared)
     return [Preference(*both) for both in zip(means[:count], means[count:], strict=True)]
 

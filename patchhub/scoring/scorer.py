@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,10 +10,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from patchhub import canonical
 from patchhub.errors import InvalidInputError
 from patchhub.scoring import answers
-from patchhub.scoring.batching import by_length, check_length, tokenise
+from patchhub.scoring.asking import asking
+from patchhub.scoring.batching import by_length, tokenise
 from patchhub.scoring.cache import AnswerCache, Reply
 from patchhub.scoring.divergence import TextScore, score_texts
 from patchhub.scoring.generate import decode, end_tokens
+from patchhub.scoring.instruction import SHORT_ANSWER, Instruction
+from patchhub.scoring.likelihood import Preference, prefer
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.questions import Answer, Question
 from patchhub.scoring.teacher_forced import teacher_force
@@ -24,11 +26,9 @@ __all__ = ["Answer", "Question", "Scorer"]
 ANSWER_VERSION = 1
 """Goes up when the same model would be given other answers; part of every cache key."""
 
-_UNPORTABLE = re.compile("[\x7f\ud800-\udfff]")
-
 Progress = Callable[[int, int], None]
-_Key = tuple[str, str, int]
-"""Prompt; under teacher forcing the answer; under generation the longest continuation."""
+_Key = tuple[str, str, str, int]
+"""Prompt; what is put to the model: answer, rival; under generation the longest continuation."""
 
 _MORE_TOKENS = 2  # an answer may begin with a line break and end in a full stop
 _STEP = 8  # longer limits are multiples of it, so that few batches differ
@@ -41,12 +41,13 @@ class Scorer:
     size, order and padding change no score in fp32.
 
     Args:
-        model: A decoder-only language model.
+        model: A language model.
         tokenizer: Its fast tokenizer.
         batch_size: Questions per forward pass.
         max_new_tokens: Longest answer under generation; more where an accepted answer needs it.
         cache: Where answers are kept; used only when ``state`` says whose they are.
         state: Identity of the model's weights, config and tokenizer; "" for unknown.
+        instruction: What ``generation+instruction`` says before a question.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class Scorer:
         max_new_tokens: int = 12,
         cache: AnswerCache | None = None,
         state: str = "",
+        instruction: Instruction = SHORT_ANSWER,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.state = state
+        self.instruction = instruction
         self._cache = cache if state else None
         self._ends = end_tokens(model, tokenizer)
 
@@ -76,8 +79,8 @@ class Scorer:
     ) -> list[Answer]:
         """Answers in the order of the questions.
 
-        Under teacher forcing the canonical answer (the first) is the one that is scored, as in the
-        literature; under generation any accepted answer counts.
+        Under teacher forcing and likelihood the canonical answer (the first) is the one that is
+        scored, as in the literature; under generation any accepted answer counts.
 
         Args:
             questions: What to ask; repetitions cost nothing.
@@ -85,8 +88,8 @@ class Scorer:
             progress: Told questions done and in all, cached ones at once.
 
         Raises:
-            InvalidInputError: E150, a prompt is too long for the model; E131, teacher forcing of a
-                question without an answer; E143, the tokenizer gives no offsets.
+            InvalidInputError: E150, a prompt is too long for the model; E131, a question lacks the
+                answer or the rival that the protocol needs; E143, the tokenizer gives no offsets.
         """
         keys = self._keys(questions, protocol)
         scope = self._scope(protocol)
@@ -112,38 +115,47 @@ class Scorer:
         )
 
     def _keys(self, questions: Sequence[Question], protocol: Protocol) -> list[_Key]:
-        if protocol is Protocol.TEACHER_FORCED:
-            return [(question.prompt, _canonical_answer(question), 0) for question in questions]
+        if not protocol.generates:
+            return [_put(question, protocol) for question in questions]
         texts = list(dict.fromkeys(answer for q in questions for answer in q.answers))
         rows = tokenise(self.tokenizer, [f" {text}" for text in texts])
         need = {t: len(row.ids) + _MORE_TOKENS for t, row in zip(texts, rows, strict=True)}
         return [
-            (q.prompt, "", self._limit(max((need[a] for a in q.answers), default=0)))
+            (self._wrap(q.prompt, protocol), "", "", self._limit(need, q.answers))
             for q in questions
         ]
 
-    def _limit(self, need: int) -> int:
-        return self.max_new_tokens if need <= self.max_new_tokens else -(-need // _STEP) * _STEP
+    def _wrap(self, prompt: str, protocol: Protocol) -> str:
+        if protocol is not Protocol.INSTRUCTION:
+            return prompt
+        return self.instruction.wrap(self.tokenizer, prompt)
+
+    def _limit(self, need: Mapping[str, int], accepted: Sequence[str]) -> int:
+        longest = max((need[answer] for answer in accepted), default=0)
+        if longest <= self.max_new_tokens:
+            return self.max_new_tokens
+        return -(-longest // _STEP) * _STEP
 
     def _answer(
         self, keys: list[_Key], protocol: Protocol, total: int, progress: Progress | None
     ) -> dict[str, Reply]:
+        asked = asking(self.model)
         prompts = [key[0] for key in keys]
-        rows = tokenise(self.tokenizer, prompts)
+        rows = asked.prompts(self.tokenizer, prompts)
         replies: dict[str, Reply] = {}
         done = total - len(keys)
-        for limit in sorted({key[2] for key in keys}):
-            group = [i for i, key in enumerate(keys) if key[2] == limit]
-            if protocol is Protocol.GENERATION:
-                check_length(
-                    self.model, [rows[i] for i in group], [prompts[i] for i in group], limit
-                )
+        for limit in sorted({key[3] for key in keys}):
+            group = [i for i, key in enumerate(keys) if key[3] == limit]
+            if protocol.generates:
+                asked.check_room([rows[i] for i in group], [prompts[i] for i in group], limit)
             for places in by_length([len(rows[i].ids) for i in group], self.batch_size):
                 batch = [group[place] for place in places]
-                if protocol is Protocol.GENERATION:
+                if protocol.generates:
                     found = self._generated([rows[i].ids for i in batch], limit)
-                else:
+                elif protocol is Protocol.TEACHER_FORCED:
                     found = self._forced([keys[i][:2] for i in batch])
+                else:
+                    found = self._preferred([keys[i][:3] for i in batch])
                 for i, reply in zip(batch, found, strict=True):
                     replies[_text(keys[i])] = reply
                 done += len(batch)
@@ -164,10 +176,14 @@ class Scorer:
             Reply(self._decode(one.predicted).strip(), one.predicted, one.wanted) for one in found
         ]
 
+    def _preferred(self, compared: Sequence[tuple[str, str, str]]) -> list[Reply]:
+        found = prefer(self.model, self.tokenizer, compared)
+        return [Reply("", (), values=(one.answer, one.rival)) for one in found]
+
     def _decode(self, tokens: Sequence[int]) -> str:
-        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
         # A model may say what no canonical file can hold; a verdict quotes it nevertheless.
-        return text if canonical.portable(text) else _UNPORTABLE.sub("\ufffd", text)
+        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        return canonical.made_portable(text)
 
     def _scope(self, protocol: Protocol) -> str:
         """What, beside the question, an answer depends on."""
@@ -178,16 +194,20 @@ class Scorer:
             "dtype": str(self.model.dtype),
             "device": self.model.device.type,
         }
+        if protocol is Protocol.INSTRUCTION:
+            parts = {**parts, "instruction": self.instruction.digest(self.tokenizer)}
         return canonical.digest(parts)
 
 
-def _canonical_answer(question: Question) -> str:
-    if question.answers:
-        return question.answers[0]
+def _put(question: Question, protocol: Protocol) -> _Key:
+    if question.fits(protocol):
+        rival = question.rival if protocol is Protocol.LIKELIHOOD else ""
+        return question.prompt, question.answers[0], rival, 0
+    rival = " and a rival" if protocol is Protocol.LIKELIHOOD else ""
     raise InvalidInputError(
         "E131",
-        "teacher forcing needs an answer",
-        expected="a question with at least one accepted answer",
+        f"{protocol} needs an answer{rival}",
+        expected=f"a question with at least one accepted answer{rival}",
         found=f"none for {question.prompt[:80]!r}",
         hint="ask it by generation",
     )
@@ -200,7 +220,11 @@ def _text(key: _Key) -> str:
 def _judge(question: Question, reply: Reply, protocol: Protocol) -> Answer:
     if not question.answers:
         return Answer(reply.text, None, 0.0, reply.tokens)
-    if protocol is Protocol.GENERATION:
+    if protocol is Protocol.LIKELIHOOD:
+        both = Preference(*reply.values)
+        said = f"{question.answers[0]} {both.share:.3f}, {question.rival} {both.rival_share:.3f}"
+        return Answer(said, both.success, float(both.success), margin=both.magnitude)
+    if protocol.generates:
         correct = answers.matches(reply.text, question.answers)
         return Answer(reply.text, correct, float(correct), reply.tokens)
     hits = sum(a == b for a, b in zip(reply.tokens, reply.wanted, strict=True))

@@ -8,7 +8,7 @@ import torch
 from patchhub.errors import NotFoundError
 from patchhub.fingerprint import fingerprint
 from patchhub.loading import load_base
-from tests.pico import pico_directory
+from tests.pico import pico_directory, pico_model
 
 
 def test_a_base_is_frozen_in_evaluation_mode_and_identified(tmp_path: Path) -> None:
@@ -40,8 +40,20 @@ def test_what_is_no_model_directory_is_refused(tmp_path: Path) -> None:
 def test_loading_shows_no_foreign_progress_bar(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    directory = pico_directory(tmp_path, "gptj")
+    untied = pico_directory(tmp_path, "t5", tied=False)
+    directories = [pico_directory(tmp_path, "gptj"), untied]
     capfd.readouterr()
-    load_base(directory)
+    for directory in directories:
+        load_base(directory)
     out, err = capfd.readouterr()
     assert out == err == ""
+
+
+def test_an_encoder_decoder_model_is_loaded_as_one(tmp_path: Path) -> None:
+    base = load_base(pico_directory(tmp_path, "t5", tied=False))
+    assert base.model.config.is_encoder_decoder
+    assert base.arch.model_type == "t5"
+    stored = base.model.state_dict()
+    assert not torch.equal(stored["lm_head.weight"], stored["shared.weight"])
+    wanted = pico_model("t5", tied=False).state_dict()
+    assert torch.equal(stored["lm_head.weight"], wanted["lm_head.weight"])

@@ -117,18 +117,15 @@ def _label(taken: Container[str | None], name: str, what: str) -> str:
 
 
 def _directory(directory: Path, prompts: Sequence[str], device: str) -> list[str]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from patchhub.loading import check_device
+    from patchhub.loading import check_device, open_model
 
     check_device(device)
     if not (directory / "config.json").is_file():
         raise NotFoundError("E109", f"{directory} is not a model directory")
     # Resolved once: a switch of generations meanwhile cannot mix two of them.
-    where = directory.resolve()
-    model = AutoModelForCausalLM.from_pretrained(where)
+    model, tokenizer = open_model(directory.resolve())
     model.to(device)  # type: ignore[arg-type]
-    return _answers(model, AutoTokenizer.from_pretrained(where), prompts)
+    return _answers(model, tokenizer, prompts)
 
 
 def _answers(

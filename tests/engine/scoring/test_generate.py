@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from patchhub.errors import InvalidInputError
 from patchhub.scoring.generate import decode, end_tokens, sampler
 from tests.pico import VOCABULARY, pico_model
 
@@ -107,11 +106,3 @@ def test_modes_are_left_as_they_were() -> None:
     assert [module.training for module in model.modules()] == modes
     assert any(modes)
     assert not all(modes)
-
-
-def test_encoder_decoder_models_are_refused() -> None:
-    model = pico_model("gpt2")
-    model.config.is_encoder_decoder = True
-    with pytest.raises(InvalidInputError) as caught:
-        decode(model, [[1]], max_new_tokens=1)
-    assert caught.value.code == "E140"

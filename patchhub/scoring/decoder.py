@@ -1,0 +1,127 @@
+"""Decoder-only models: prompt and answer are one text, padded on the left."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from patchhub.editing.tokens import context_length, pad, positions
+from patchhub.scoring.batching import Pair, Row, check_length, tokenise
+
+
+class DecoderOnly:
+    """See `asking.Asking`."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+
+    def prompts(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
+        """Prompts without an end token, so that they can be continued."""
+        return tokenise(tokenizer, texts)
+
+    def check_room(self, rows: Sequence[Row], texts: Sequence[str], more: int) -> None:
+        """Prompt and answer share the context."""
+        check_length(context_length(self._model), [len(row.ids) for row in rows], texts, more)
+
+    def pairs(
+        self, tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, str]]
+    ) -> list[Pair]:
+        """One tokenisation of both; a token that reaches over the prompt's end is the answer's.
+
+        So no answer is without tokens and none is shifted.
+        """
+        texts = [_joined(prompt, answer) for prompt, answer in asked]
+        rows = tokenise(tokenizer, texts)
+        self.check_room(rows, texts, 0)
+        return [_cut(row, len(prompt)) for row, (prompt, _) in zip(rows, asked, strict=True)]
+
+    def texts(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Pair]:
+        """Everything after the first token is predicted."""
+        limit = context_length(self._model)
+        rows = [row.ids[:limit] for row in tokenise(tokenizer, texts)]
+        return [Pair(ids[:1], ids[1:]) for ids in rows]
+
+    def predict(self, pairs: Sequence[Pair]) -> list[Tensor]:
+        """Logits of the last columns only, where the model can leave out the others."""
+        rows = [(*pair.given, *pair.wanted) for pair in pairs]
+        padded = pad(rows, filler=0, device=self._model.device, left=True)
+        keep = 1 + max(len(pair.wanted) for pair in pairs)
+        output = _forward(
+            self._model,
+            keep,
+            input_ids=padded.ids,
+            attention_mask=padded.mask,
+            position_ids=positions(padded.mask),
+            use_cache=False,
+        )
+        logits: Tensor = output.logits
+        return [row[-1 - len(pair.wanted) : -1] for row, pair in zip(logits, pairs, strict=True)]
+
+    def begin(self, rows: Sequence[Sequence[int]]) -> _Continuation:
+        """Prompts are padded on the left, so that all go on in the last column."""
+        return _Continuation(self._model, rows)
+
+
+class _Continuation:
+    """Prompts being continued, with a key-value cache and explicit positions."""
+
+    def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        padded = pad(rows, filler=0, device=model.device, left=True)
+        self._ids, self._mask = padded.ids, padded.mask
+        self._cache: Cache | None = None
+
+    def logits(self) -> Tensor:
+        output = _forward(
+            self._model,
+            1,
+            input_ids=self._ids,
+            attention_mask=self._mask,
+            position_ids=positions(self._mask)[:, -self._ids.shape[1] :],
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def push(self, chosen: Sequence[int]) -> None:
+        self._ids = torch.tensor(chosen, device=self._ids.device)[:, None]
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(chosen), 1)], 1)
+
+    def keep(self, places: Sequence[int]) -> bool:
+        if not isinstance(self._cache, DynamicCache):
+            return False
+        index = torch.tensor(places, device=self._ids.device)
+        self._cache.batch_select_indices(index)
+        self._ids, self._mask = self._ids[index], self._mask[index]
+        return True
+
+
+def _forward(model: PreTrainedModel, keep: int, **inputs: Any) -> Any:
+    """Run the model, with logits of the last ``keep`` columns only where it can."""
+    # An adapter's wrapper hands everything on, so its own signature says nothing.
+    unwrap: Any = getattr(model, "get_base_model", None)
+    inner = model if unwrap is None else unwrap()
+    accepted = inspect.signature(inner.forward).parameters
+    if "position_ids" not in accepted:
+        inputs.pop("position_ids", None)
+    if "logits_to_keep" in accepted:
+        inputs["logits_to_keep"] = keep
+    return model(**inputs)
+
+
+def _joined(prompt: str, answer: str) -> str:
+    gap = "" if not prompt or prompt[-1].isspace() else " "
+    return f"{prompt}{gap}{answer.lstrip()}"
+
+
+def _cut(row: Row, length: int) -> Pair:
+    inside = (i for i, end in enumerate(row.ends) if end > length)
+    start = max(1, next(inside, len(row.ids) - 1))
+    return Pair(row.ids[:start], row.ids[start:])
