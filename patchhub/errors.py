@@ -6,7 +6,11 @@ stable; scripts may match them. Nothing in this module imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
+
+_LONGEST = 800
 
 
 class PatchHubError(Exception):
@@ -35,12 +39,12 @@ class PatchHubError(Exception):
         **data: object,
     ) -> None:
         self.code = code
-        self.what = what
-        self.expected = None if expected is None else str(expected)
-        self.found = None if found is None else str(found)
+        self.what = _short(what)
+        self.expected = None if expected is None else _short(str(expected))
+        self.found = None if found is None else _short(str(found))
         self.hint = hint
         self.data = data
-        super().__init__(code, what)
+        super().__init__(code, self.what)
 
     def __str__(self) -> str:
         lines = [f"error[{self.code}] {self.what}"]
@@ -52,6 +56,25 @@ class PatchHubError(Exception):
             if value is not None:
                 lines.append(f"  {label:<8}  {value}")
         return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    """Damaged files hold names of any length; a message must stay one that can be read."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]} … ({len(text):,} characters) … {text[-_LONGEST // 4 :]}"
+
+
+@contextmanager
+def located(place: object) -> Iterator[None]:
+    """Say in every error from inside which directory or file it is about."""
+    try:
+        yield
+    except PatchHubError as error:
+        if str(place) not in error.what:
+            error.what = f"{place}: {error.what}"
+            error.args = (error.code, error.what)
+        raise
 
 
 class GuardRefusedError(PatchHubError):
@@ -117,6 +140,7 @@ CODES: dict[str, str] = {
     "E116": "JSON is not canonical",
     "E117": "patch directory lacks a file or holds a foreign one",
     "E118": "patch file is not the one its manifest describes",
+    "E120": "payload is not on this machine",
     # E13x requests
     "E130": "request file cannot be parsed",
     "E131": "request field is wrong",
@@ -148,12 +172,14 @@ CODES: dict[str, str] = {
     # E3xx conflicts
     "E301": "stack already says something about this subject and relation",
     "E302": "patch needs another context",
+    "E303": "patch is needed by others in the stack",
     "E304": "plan is stale",
     "E305": "head moved while committing",
     "E306": "patch is already in the stack",
     "E307": "patch is not in the stack",
     "E308": "target directory is not ours to change",
     "E309": "model carries patches of another composer",
+    "E310": "interrupted change waits for its registry",
     # E4xx guard and policy
     "E401": "guard said no",
     "E402": "policy does not allow this",

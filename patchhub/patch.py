@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from patchhub import canonical, manifest, patchdir
-from patchhub.errors import IntegrityError, InvalidInputError
+from patchhub.errors import IntegrityError, InvalidInputError, located
 from patchhub.fingerprint import TensorEntry, table_digest
 from patchhub.kinds import Payload, kind_of, storage
 from patchhub.kinds.protocol import check_finite
@@ -137,7 +137,8 @@ class Patch:
             IntegrityError: E110, E111, E116, E117, E118, E202.
             InvalidInputError: E112 to E115.
         """
-        return cls.from_files(patchdir.read_directory(directory), expect=expect)
+        with located(directory):
+            return cls.from_files(patchdir.read_directory(directory), expect=expect)
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], *, expect: str | None = None) -> Patch:

@@ -84,3 +84,11 @@ def test_a_message_says_what_expected_found_and_hint(kind: type[PatchHubError]) 
 def test_numbers_are_shown_as_text() -> None:
     error = PatchHubError("E101", "x", expected=0, found=[1, 2])
     assert (error.expected, error.found) == ("0", "[1, 2]")
+
+
+def test_a_message_stays_readable_whatever_a_file_holds() -> None:
+    error = PatchHubError("E113", "a" * 10_000, expected="b" * 10_000, found=["c" * 10_000])
+    text = str(error)
+    assert len(text) < 3000
+    assert "(10,000 characters)" in text
+    assert "error[E113]" in text
