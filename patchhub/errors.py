@@ -173,6 +173,7 @@ CODES: dict[str, str] = {
     "E301": "stack already says something about this subject and relation",
     "E302": "patch needs another context",
     "E303": "patch is needed by others in the stack",
+    "E303": "patch is needed by others in the stack",
     "E304": "plan is stale",
     "E305": "head moved while committing",
     "E306": "patch is already in the stack",

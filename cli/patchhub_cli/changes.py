@@ -16,14 +16,16 @@ def changed_reply(session: Session, changed: Changed) -> Reply:
     for warning in changed.warnings:
         session.warn(warning)
     state = changed.after
+    begins = changed.before.seq == 0 < state.seq
     lines: list[tuple[str, object]] = [
-        ("stack", f"{state.name}@{state.seq}"),
+        ("stack", f"{state.name}@{state.seq}{'  (begins)' if begins else ''}"),
         ("patches", ", ".join(item.ref for item in state.items) or "none"),
         ("model", short(state.identity)),
     ]
     data: dict[str, object] = {
         "stack": state.name,
         "seq": state.seq,
+        "begins": begins,
         "patches": [item.to_json() for item in state.items],
         "identity": state.identity,
         "directory": changed.directory,

@@ -23,7 +23,7 @@ COMMANDS = Path(__file__).parent / "commands"
 SECTIONS = (
     ("Start", ("demo", "init", "base")),
     ("Edit", ("methods", "edit", "add", "check")),
-    ("Change a model", ("apply", "revert", "ask")),
+    ("Change a model", ("plan", "apply", "revert", "ask")),
     ("Look", ("status", "list", "show", "log", "verify")),
 )
 
@@ -43,11 +43,18 @@ class Verb(click.Command):
         return reply.exit if session.silent else emit(session, reply)
 
 
-def verb(name: str) -> Callable[[Callable[..., Reply]], Verb]:
-    """Decorator: the function becomes the command ``name`` and gets the session first."""
+def verb(name: str, *examples: str) -> Callable[[Callable[..., Reply]], Verb]:
+    """Decorator: the function becomes the command ``name`` and gets the session first.
+
+    Args:
+        name: Of the command.
+        *examples: Lines of a shell, shown at the end of its help.
+    """
+    shown = "\n".join(["\b\nExample:", *(f"  {line}" for line in examples)])
 
     def wrap(function: Callable[..., Reply]) -> Verb:
-        return click.command(name, cls=Verb)(click.pass_obj(function))
+        epilog = shown if examples else None
+        return click.command(name, cls=Verb, epilog=epilog)(click.pass_obj(function))
 
     return wrap
 

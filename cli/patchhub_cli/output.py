@@ -24,16 +24,18 @@ class Reply:
         data: The result for programs: strings, numbers, booleans, None, lists, mappings, paths.
         text: The same for people; empty prints nothing.
         error: A verdict of no that comes with data, so that both are shown.
+        status: Exit status where there is no error.
     """
 
     data: object
     text: str = ""
     error: PatchHubError | None = None
+    status: int = 0
 
     @property
     def exit(self) -> int:
         """Exit status of the command."""
-        return 0 if self.error is None else self.error.exit
+        return self.status if self.error is None else self.error.exit
 
 
 def emit(session: Session, reply: Reply) -> int:
@@ -69,7 +71,7 @@ def envelope(
         {
             "schema": SCHEMA,
             "command": session.command,
-            "ok": exit == 0,
+            "ok": error is None,
             "exit": exit,
             "error": _error(error) if isinstance(error, PatchHubError) else error,
             "data": data,
@@ -87,34 +89,41 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: st
         rows: Cells; None shows as a dash.
         right: One letter per column, ``r`` to align it right (the rest is left).
     """
-    cells = [["-" if cell is None else _line(cell) for cell in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(headers), *cells]) for i in range(len(headers))]
-    aligned = [
-        "  ".join(
-            cell.rjust(width) if right[i : i + 1] == "r" else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [list(headers), *cells]
-    ]
-    return "\n".join([aligned[0], "  ".join("-" * width for width in widths), *aligned[1:]])
+    columns = [_column(cells) for cells in zip(headers, *rows, strict=True)]
+    form = "  ".join(
+        f"%{'' if right[i : i + 1] == 'r' else '-'}{max(map(len, column))}s"
+        for i, column in enumerate(columns)
+    )
+    first, *others = [(form % line).rstrip() for line in zip(*columns, strict=True)]
+    rule = "  ".join("-" * max(map(len, column)) for column in columns)
+    return "\n".join([first, rule, *others])
+
+
+def _column(cells: Sequence[object]) -> list[str]:
+    texts = ["-" if cell is None else str(cell) for cell in cells]
+    return texts if "".join(texts).isprintable() else list(map(_line, texts))
 
 
 def pairs(items: Sequence[tuple[str, object]]) -> str:
     """Label and value, one pair per line, values aligned; None shows as a dash."""
     width = max((len(label) for label, _ in items), default=0)
-    return "\n".join(
-        f"{label:<{width}}  {'-' if value is None else _line(value)}" for label, value in items
-    )
+    return "\n".join(f"{label:<{width}}  {_cell(value)}" for label, value in items)
 
 
 def visible(text: str) -> str:
     """The text with control characters spelled out: what models and files say moves no cursor."""
+    if text.replace("\n", "").isprintable():  # a long listing is
+        return text
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def short(digest: str) -> str:
     """First twelve hex digits: enough for people."""
     return digest[:12]
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else _line(value)
 
 
 def _line(value: object) -> str:

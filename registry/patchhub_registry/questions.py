@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from patchhub.patch import Patch
     from patchhub_registry.operations.ask import Answers
     from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.operations.plan import Plan
     from patchhub_registry.operations.show import Shown
     from patchhub_registry.operations.status import Status
     from patchhub_registry.operations.verify import Verified
@@ -22,6 +27,29 @@ class Questions:
     @property
     def _registry(self) -> Registry:
         return cast("Registry", self)
+
+    def plan(
+        self,
+        refs: str | Sequence[str] = (),
+        *,
+        stack: str | None = None,
+        model: str | Path | None = None,
+        revert: bool = False,
+        override: str | None = None,
+        reason: str | None = None,
+    ) -> Plan:
+        """See `patchhub_registry.operations.plan.plan`."""
+        from patchhub_registry.operations.plan import plan
+
+        return plan(
+            self._registry,
+            refs,
+            stack=stack,
+            model=model,
+            revert=revert,
+            override=override,
+            reason=reason,
+        )
 
     def ask(
         self,
@@ -47,6 +75,25 @@ class Questions:
             device=device,
             progress=progress,
         )
+
+    def load(
+        self,
+        stack: str,
+        *,
+        dtype: torch.dtype | None = None,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> PreTrainedModel:
+        """See `patchhub_registry.operations.load.load`."""
+        from patchhub_registry.operations.load import load
+
+        return load(self._registry, stack, dtype=dtype, device=device, progress=progress)
+
+    def read(self, ref: str) -> Patch:
+        """A patch with its tensors; see `patchhub_registry.operations.models.read_patch`."""
+        from patchhub_registry.operations.models import read_patch
+
+        return read_patch(self._registry, ref)
 
     def status(self, *, model: str | Path | None = None) -> Status:
         """See `patchhub_registry.operations.status.status`."""

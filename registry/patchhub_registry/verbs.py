@@ -155,6 +155,12 @@ class Verbs(Questions):
             progress=progress,
         )
 
+    def apply_plan(self, file: str | Path, *, progress: Progress | None = None) -> Changed:
+        """See `patchhub_registry.operations.planned.apply_plan`."""
+        from patchhub_registry.operations.planned import apply_plan
+
+        return apply_plan(self._registry, file, progress=progress)
+
     def revert(
         self,
         refs: str | Sequence[str],

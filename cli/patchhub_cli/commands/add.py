@@ -13,7 +13,7 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 
-@verb("add")
+@verb("add", "patchhub add ./patch --name born-in")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the patch; else made from its first request.")
 @click.option("-m", "--message", default="", help="One line for the record.")

@@ -12,7 +12,7 @@ from patchhub_cli.output import Reply, table
 from patchhub_cli.session import Session
 
 
-@verb("ask")
+@verb("ask", 'patchhub ask "Mira Tolven was born in" --stack prod --against base')
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
 @click.option("--stack", help="A stack of the registry.")
 @click.option("--against", help='"base" or another stack, beside it.')

@@ -23,7 +23,7 @@ def command() -> None:
     """Base models: add one, list them, show one."""
 
 
-@verb("add")
+@verb("add", "patchhub base add gpt ./gpt2 --texts texts.txt --probes probes.jsonl")
 @click.argument("name")
 @click.argument("directory", type=_MODEL)
 @click.option("--texts", type=_FILE, help="Text for key statistics, one passage per line.")
@@ -44,7 +44,7 @@ def add(
     return _shown(base)
 
 
-@verb("list")
+@verb("list", "patchhub base list")
 def list_(session: Session) -> Reply:
     """All bases of the registry."""
     from patchhub_registry.operations.base import list_bases
@@ -58,7 +58,7 @@ def list_(session: Session) -> Reply:
     return Reply([b.to_json() for b in bases], text)
 
 
-@verb("show")
+@verb("show", "patchhub base show gpt")
 @click.argument("name")
 def show(session: Session, name: str) -> Reply:
     """One base: its digests and where it lies on this machine."""

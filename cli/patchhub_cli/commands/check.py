@@ -12,7 +12,7 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 
-@verb("check")
+@verb("check", "patchhub check born-in@1 --stack prod --requests born-in.json")
 @click.argument("ref")
 @click.option("--stack", help="What lies below the patch.")
 @click.option(

@@ -31,7 +31,7 @@ BASE_QUESTIONS = 400
 DRIFT_TEXTS = 40
 
 
-@verb("demo")
+@verb("demo", "patchhub demo")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default="demo")
 @click.option("--fact", default=FACT, show_default=True, help="Which fact of the world to edit.")
 def command(session: Session, directory: Path, fact: str) -> Reply:

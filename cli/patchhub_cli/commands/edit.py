@@ -20,7 +20,7 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 
-@verb("edit")
+@verb("edit", "patchhub edit METHOD born-in.json --stack prod --review-after 2027-06-30")
 @click.argument("method")
 @click.argument("requests", type=click.Path(path_type=Path))
 @click.option("--base", help="The base; not needed when there is only one.")

@@ -11,7 +11,7 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 
-@verb("init")
+@verb("init", "patchhub init ./models --policy policy.toml")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=".")
 @click.option(
     "--policy",

@@ -7,7 +7,7 @@ from patchhub_cli.output import Reply, table
 from patchhub_cli.session import Session
 
 
-@verb("list")
+@verb("list", "patchhub list")
 def command(session: Session) -> Reply:
     """List the patches of the registry."""
     found = session.registry().patches()

@@ -7,7 +7,7 @@ from patchhub_cli.output import Reply, table
 from patchhub_cli.session import Session
 
 
-@verb("methods")
+@verb("methods", "patchhub methods")
 def command(session: Session) -> Reply:
     """List the editing methods: what they make, what they need, where they come from."""
     session.quiet_libraries()

@@ -12,7 +12,7 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 
-@verb("revert")
+@verb("revert", "patchhub revert born-in@1 --stack prod --model ./patched")
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @click.option("--stack", required=True, help="The stack.")
 @click.option(

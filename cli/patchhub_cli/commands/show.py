@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from patchhub_registry.schema import Statement
 
 
-@verb("show")
+@verb("show", "patchhub show born-in@1")
 @click.argument("ref")
 def command(session: Session, ref: str) -> Reply:
     """Show one patch: what it is, what it says, how it was made, what was said about it.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.reviews import Review
 
 
-@verb("status")
+@verb("status", "patchhub status --model ./patched")
 @click.option(
     "--model", type=click.Path(path_type=Path), help="Also say what this model directory holds."
 )

@@ -13,7 +13,7 @@ from patchhub_cli.output import Reply, pairs
 from patchhub_cli.session import Session
 
 
-@verb("verify")
+@verb("verify", "patchhub verify --model ./patched")
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import ConflictError, IntegrityError, NotFoundError
-from patchhub_registry.operations import localfiles
+from patchhub_registry.operations import ledger, localfiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,14 +102,14 @@ def inspect(
     """
     from patchhub.checkpoint import directory_digest, verify_directory
 
-    state = _state(directory)
+    state = said_by(directory, registry)
     base = _base(registry, state.base)
     drift = [] if base is None else verify_directory(directory, base.fingerprint, deep=deep)
     report = DirectoryReport(
         directory,
         state,
         None if base is None else base.name,
-        tuple(_places(registry, state)),
+        tuple(places(registry, state)),
         tuple(drift),
     )
     if not deep:
@@ -121,11 +122,21 @@ def inspect(
     )
 
 
-def _state(directory: Path) -> Identity:
+def said_by(directory: Path, registry: Registry | None = None) -> Identity:
+    """What a directory says it holds: its state, or for a copy of one its identity.
+
+    Args:
+        directory: The model directory.
+        registry: Asked whether a change that a crash cut off was recorded.
+
+    Raises:
+        NotFoundError: E109. ConflictError: E308, PatchHub did not make it.
+    """
     from patchhub.checkpoint import identify, read_state
 
     try:
-        return read_state(directory)
+        asked = None if registry is None else partial(ledger.holds, registry, wait=False)
+        return read_state(directory, asked)
     except ConflictError:
         copied = identify(directory) if directory.is_dir() else None
         if copied is None:
@@ -133,7 +144,8 @@ def _state(directory: Path) -> Identity:
         return copied
 
 
-def _places(registry: Registry, state: Identity) -> Iterator[Position]:
+def places(registry: Registry, state: Identity) -> Iterator[Position]:
+    """Where in the registry's stacks a model is: of each stack the newest such state."""
     for name in registry.stacks():
         entries = registry.log(name)
         found = [entry.seq for entry in entries if entry.composed == state.identity]

@@ -123,15 +123,10 @@ def edit(
         patch.write(Path(out))
     ref = None
     if commit:
-        observed = {
-            **observations(loaded, patch, below),
-            "base": record.name,
-            "sensitivity": sensitivity,
-            "review_after": review,
-            "message": message,
-        }
-        kept = registry.add_patch(patch.files(), label, observed, [guarding.statement(verdict)])
-        ref = kept.ref
+        seen = {"base": record.name, **observations(loaded, patch, below)}
+        said = {"sensitivity": sensitivity, "review_after": review, "message": message}
+        word = guarding.statement(verdict)
+        ref = registry.add_patch(patch.files(), label, {**seen, **said}, [word]).ref
     return Edit(patch, verdict, record.name, ref, None if out is None else Path(out))
 
 

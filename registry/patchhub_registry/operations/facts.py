@@ -1,57 +1,55 @@
-"""Which facts patches speak about, and where two of them contradict each other. Needs no torch."""
+"""Which facts patches speak about. Needs no torch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from patchhub.errors import ConflictError
+from patchhub.canonical import sha256
+from patchhub.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from patchhub_registry.patches import PatchRecord
     from patchhub_registry.registry import Registry
-    from patchhub_registry.stack import StackState
+
+REQUESTS = "requests.jsonl"
 
 Key = tuple[str, str]
 
 
-def facts(registry: Registry, ref: str) -> dict[Key, str]:
-    """What a patch says: (subject, relation), or else the prompt, to target."""
-    lines = registry.read_patch_files(ref)["requests.jsonl"].decode().splitlines()
-    return dict(map(_fact, lines))
-
-
-def check_contradictions(registry: Registry, state: StackState, new: str) -> None:
-    """Refuse a patch that says something else about a fact than the stack does.
-
-    Args:
-        registry: Where the patches lie.
-        state: The stack it shall enter.
-        new: Reference of the patch to push.
+def requests(registry: Registry, patch: PatchRecord) -> list[dict[str, Any]]:
+    """What a patch was asked for, as records without probes; its tensors are not read.
 
     Raises:
-        ConflictError: E301.
+        IntegrityError: E117, E202: the file is missing or is not the manifest's.
     """
-    wanted = facts(registry, new)
-    for ref in (item.ref for item in state.items):
-        for key, target, other in _shared(wanted, facts(registry, ref)):
-            if target != other:
-                raise ConflictError(
-                    "E301",
-                    f"stack {state.name!r} already says something else about {key[0]!r}",
-                    expected=f"{other!r}, said by {ref}",
-                    found=f"{target!r}, said by {new}",
-                    hint=f"patchhub revert {ref} --stack {state.name}, then apply again",
-                )
+    path, entry = f"{patch.path}/{REQUESTS}", patch.manifest.files.get(REQUESTS)
+    data = registry.at().file(path)
+    if entry is None or data is None:
+        raise IntegrityError("E117", f"{path} is missing")
+    if sha256(data) != entry.sha256:
+        raise IntegrityError(
+            "E202",
+            f"{path} does not match its manifest",
+            expected=entry.sha256,
+            found=sha256(data),
+        )
+    return [json.loads(line) for line in data.decode().splitlines()]
 
 
-def _shared(a: dict[Key, str], b: dict[Key, str]) -> Iterator[tuple[Key, str, str]]:
+def facts(registry: Registry, patch: PatchRecord) -> dict[Key, str]:
+    """What a patch says: (subject, relation), or else the prompt, to target."""
+    return dict(map(_fact, requests(registry, patch)))
+
+
+def shared(a: dict[Key, str], b: dict[Key, str]) -> Iterator[tuple[Key, str, str]]:
+    """Facts that both speak about, with what each says."""
     for key in sorted(a.keys() & b.keys()):
         yield key, a[key], b[key]
 
 
-def _fact(line: str) -> tuple[Key, str]:
-    request = json.loads(line)
+def _fact(request: dict[str, Any]) -> tuple[Key, str]:
     subject, relation = request.get("subject"), request.get("relation")
     if subject and relation:
         return (str(subject), str(relation)), str(request["target"])

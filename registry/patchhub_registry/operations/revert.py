@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import InvalidInputError
+from patchhub_registry.operations import intent
 from patchhub_registry.operations.changing import Changed, change
-from patchhub_registry.schema import Op
-from patchhub_registry.stack import Change
 
 if TYPE_CHECKING:
     from patchhub_registry.operations.localfiles import Progress
@@ -36,12 +35,19 @@ def revert(
         progress: Called with the phase, units done, units in all.
 
     Raises:
-        NotFoundError: E102 to E104, E107. ConflictError: E304, E305, E307, E308.
+        NotFoundError: E102 to E104, E107. ConflictError: E303, E304, E305, E307, E308.
         IntegrityError: E201, E202, E206.
     """
     wanted = (refs,) if isinstance(refs, str) else tuple(refs)
     if not wanted:
         raise InvalidInputError("E101", "say which patch to revert", expected="NAME@N")
-    state = registry.stack(stack)
-    changes = [Change(Op.REVERT, state.item(ref).ref, reason=reason) for ref in wanted]
-    return change(registry, state, changes, model=model, progress=progress)
+    intended = intent.take_out(registry, wanted, stack=stack, reason=reason)
+    intended.require()
+    return change(
+        registry,
+        intended.before,
+        intended.changes,
+        model=model,
+        progress=progress,
+        warnings=[each.text for each in intended.conflicts],
+    )
