@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import ConflictError, IntegrityError, NotFoundError
-from patchhub_registry.operations import ledger, localfiles
+from patchhub_registry.operations import localfiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +101,7 @@ def inspect(
     """
     from patchhub.checkpoint import directory_digest, verify_directory
 
-    state = said_by(directory, registry)
+    state = said_by(directory)
     base = _base(registry, state.base)
     drift = [] if base is None else verify_directory(directory, base.fingerprint, deep=deep)
     report = DirectoryReport(
@@ -122,12 +121,8 @@ def inspect(
     )
 
 
-def said_by(directory: Path, registry: Registry | None = None) -> Identity:
+def said_by(directory: Path) -> Identity:
     """What a directory says it holds: its state, or for a copy of one its identity.
-
-    Args:
-        directory: The model directory.
-        registry: Asked whether a change that a crash cut off was recorded.
 
     Raises:
         NotFoundError: E109. ConflictError: E308, PatchHub did not make it.
@@ -135,8 +130,7 @@ def said_by(directory: Path, registry: Registry | None = None) -> Identity:
     from patchhub.checkpoint import identify, read_state
 
     try:
-        asked = None if registry is None else partial(ledger.holds, registry, wait=False)
-        return read_state(directory, asked)
+        return read_state(directory)
     except ConflictError:
         copied = identify(directory) if directory.is_dir() else None
         if copied is None:
