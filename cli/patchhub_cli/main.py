@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from patchhub.errors import PatchHubError
+from patchhub.oserrors import refused
 from patchhub_cli.output import Reply, emit, emit_error, envelope
 from patchhub_cli.session import Session
 
@@ -142,7 +143,7 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
     except PatchHubError as error:
         return emit_error(session, error)
     except OSError as error:
-        return emit_error(session, _refused(error))
+        return emit_error(session, refused(error))
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             session.command = error.ctx.command_path.partition(" ")[2]
@@ -168,12 +169,6 @@ def _guarded(run: Callable[[], object], session: Session) -> int:
             click.echo(envelope(session, data=None, error=fault, exit=1))
         return 1
     return status if isinstance(status, int) else 0
-
-
-def _refused(error: OSError) -> PatchHubError:
-    where = "" if error.filename is None else f": {error.filename}"
-    words = f"{error.strerror}{where}" if error.strerror else str(error) or type(error).__name__
-    return PatchHubError("E704", words)
 
 
 def _global_options(*, hidden: bool) -> list[click.Parameter]:

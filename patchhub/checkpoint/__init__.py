@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from patchhub.checkpoint.change import Generation, materialise
     from patchhub.checkpoint.drift import Drift, verify_directory
     from patchhub.checkpoint.files import directory_digest
+    from patchhub.checkpoint.garbage import Garbage
+    from patchhub.checkpoint.journal import Ledger
     from patchhub.checkpoint.reading import identify, read_state
     from patchhub.checkpoint.records import Identity, StackItem, State
     from patchhub.checkpoint.recovery import gc, recover
 
 __all__ = [
     "Drift",
+    "Garbage",
     "Generation",
     "Identity",
+    "Ledger",
     "StackItem",
     "State",
     "directory_digest",
@@ -33,8 +37,10 @@ __all__ = [
 
 _HOMES = {
     "Drift": "drift",
+    "Garbage": "garbage",
     "Generation": "change",
     "Identity": "records",
+    "Ledger": "journal",
     "StackItem": "records",
     "State": "records",
     "directory_digest": "files",

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from patchhub.checkpoint.build import Builder
 from patchhub.checkpoint.drift import Depth, find_drift
-from patchhub.checkpoint.durable import sync_tree, write_new
+from patchhub.checkpoint.durable import sync_directory, sync_tree, write_new
 from patchhub.checkpoint.files import file_digest, list_files, stamp
-from patchhub.checkpoint.journal import Journal, Phase, write_journal
+from patchhub.checkpoint.journal import Journal, Ledger, Phase, write_journal
 from patchhub.checkpoint.place import IDENTITY, Place, place_of
 from patchhub.checkpoint.plan import Shard, plan_shards
 from patchhub.checkpoint.reading import last_state, state_of
 from patchhub.checkpoint.records import FileMark, Identity, StackItem, State
-from patchhub.checkpoint.recovery import LOCK_TIMEOUT, WHAT, settle, sweep, switch
+from patchhub.checkpoint.recovery import LOCK_TIMEOUT, WHAT, Holds, settle, switch
 from patchhub.composer.identity import composed_identity
 from patchhub.composer.stack import check_stack, ids_at, sites_of
 from patchhub.errors import ConflictError, IntegrityError, PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_headers, check_tensors
 from patchhub.lock import locked
+from patchhub.oserrors import refusals, refused
 from patchhub.patch import Patch
 from patchhub.tensorfile import CheckpointFiles, open_checkpoint
-
-KEEP = 2
-"""Generations kept: the current one, and the one before for readers that still have it open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def materialise(
     *,
     names: Sequence[str] = (),
     progress: Progress | None = None,
-    before_switch: Callable[[], None] | None = None,
+    ledger: Ledger | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
 ) -> Generation:
     """Make ``target`` an ordinary model directory that holds the base with exactly these patches.
@@ -73,8 +70,8 @@ def materialise(
         patches: The whole stack, bottom first; none gives files byte-equal to the base's.
         names: Names of the patches for people, one each, or none at all.
         progress: Called with bytes written and bytes to write.
-        before_switch: Called when the generation is complete and not yet visible; what it raises
-            leaves everything as it was.
+        ledger: Where the change is recorded when the generation is complete and not yet visible;
+            without the record everything stays as it was. It is also asked about what a crash left.
         lock_timeout: Seconds to wait for whoever is changing the directory.
 
     Raises:
@@ -83,7 +80,7 @@ def materialise(
             changed by others; E110, E111, E147, the base cannot be read.
         InvalidInputError: E112, a tensor cannot be patched.
         NotFoundError: E109, a directory is missing.
-        BusyError: E501, E502.
+        BusyError: E501, E502. PatchHubError: E704, the disk is full, read-only or broken.
     """
     place = place_of(target)
     place.refuse_foreign()
@@ -96,21 +93,30 @@ def materialise(
             "E308", f"{base_dir} cannot be its own base", hint="name another target"
         )
     check_headers(base, fingerprint)
-    with locked(place.lock, lock_timeout, WHAT):
-        settle(place)
+    holds = None if ledger is None else ledger.holds
+    with refusals(), locked(place.lock, lock_timeout, WHAT):
+        settle(place, holds)
         change = _Change(place, base, fingerprint, weights, patches, items)
         try:
             state = change.write(progress)
-            change.commit(state, before_switch)
-        except BaseException:
-            # What cannot be tidied up now is tidied up by the next call.
-            with suppress(OSError, PatchHubError):
-                settle(place)
-            raise
-        with suppress(OSError):
-            sweep(place, KEEP)
+            change.commit(state, ledger)
+        except BaseException as error:
+            left = _tidy(place, holds)
+            if not isinstance(error, OSError):
+                raise
+            if left is not None:
+                raise refused(error, hint=left) from error
     where = place.generation(state.serial)
     return Generation(state.serial, where, state.identity, state.stack, state.touched)
+
+
+def _tidy(place: Place, holds: Holds | None) -> str | None:
+    """Settle after a failure; None if the change came about all the same, else what to say."""
+    try:
+        done = settle(place, holds)
+    except (OSError, PatchHubError):
+        return "what is half done will be finished or undone by the next command"
+    return None if done == "finished" else "nothing was changed"
 
 
 class _Change:
@@ -157,14 +163,16 @@ class _Change:
         write_new(directory / IDENTITY, identity.to_bytes())
         self._check_result(directory)
         sync_tree(directory)
+        if self._last is None:
+            sync_directory(self._place.link.parent)  # the store itself may be new
         return _state(identity, _marks(directory, shards), stamps, split)
 
-    def commit(self, state: State, before_switch: Callable[[], None] | None) -> None:
-        """Let others record the change, then make it visible."""
-        if before_switch is not None:
-            write_journal(self._place, Journal(Phase.WRITTEN, state.serial, state))
-            before_switch()
-        write_journal(self._place, Journal(Phase.COMMITTED, state.serial, state))
+    def commit(self, state: State, ledger: Ledger | None) -> None:
+        """Let the ledger record the change, then make it visible."""
+        claim = {} if ledger is None else ledger.claim
+        write_journal(self._place, Journal(Phase.WRITTEN, state.serial, state, claim))
+        if ledger is not None:
+            ledger.record()
         switch(self._place, state)
 
     def _builder(self, directory: Path, progress: Progress | None) -> Builder:

@@ -1,8 +1,36 @@
-"""The journal of one change of a model directory: how far it got."""
+"""The journal of one change of a model directory: how far it got, and what a crash then means.
+
+    phase      on the disk                                          the next command
+    prepared   ``gen-N`` may be incomplete                          undoes it
+    written    ``gen-N`` is complete; the journal says what it is   asks the ledger, if there is one
+    recorded   the same, and the ledger has the record              finishes
+    switched   the link shows ``gen-N``; ``state.json`` is behind   finishes
+    done       no journal                                           has nothing to do
+
+Only the first two are written here. The third is the ledger's own commit (the registry moves its
+branch), the fourth one rename: each is one atomic step, and asking is safer than noting it twice.
+A change without a ledger counts from ``written`` on. Every way of settling may be repeated, or be
+killed and then repeated.
+
+The order of writes holds when the power fails too, since each line is on the disk (file, then the
+directory that names it) before the next one begins:
+
+1. ``prepared``, by rename. Before ``gen-N`` exists, so that no half generation goes unnoticed.
+2. The files of ``gen-N``, its directories from the bottom up, then the entry ``gen-N`` itself;
+   at the first change also the entry of the store. Nothing may name bytes that could be lost.
+3. ``written``, by rename. Before the ledger, which cannot know which directory belongs to a record.
+4. The ledger's record: objects, then the branch. Before the link: whoever sees a model can look up
+   who approved it.
+5. The link, by rename. The only step that a reader of the model sees.
+6. ``state.json``, by rename; it can be had from the journal until here.
+7. Old generations lose their names, the journal goes; one sync of the store covers both.
+8. What lost its name is removed. A generation that is being removed is none any more.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from patchhub import canonical
@@ -12,16 +40,31 @@ from patchhub.checkpoint.records import SCHEMA, State
 from patchhub.errors import IntegrityError
 from patchhub.fields import Fields, InFile
 
+Claim = Mapping[str, str]
+"""What a ledger needs in order to say whether it has a record; empty where there is no ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where a change is recorded before anybody sees it; it decides whether the change counts.
+
+    Attributes:
+        claim: Names the record to be; empty for a change of the directory alone.
+        record: Makes it, in one atomic step; what it raises leaves the directory as it was.
+        holds: Whether the record of a claim was made. Asked after a crash, about any claim that a
+            ledger of this kind left; it must wait for a `record` that outlived its process.
+    """
+
+    claim: Claim
+    record: Callable[[], object]
+    holds: Callable[[Claim], bool]
+
 
 class Phase(StrEnum):
-    """What a crash in this phase means for the generation under way."""
+    """How far the journal knows a change to be; see the module."""
 
     PREPARED = "prepared"
-    """It may be incomplete: undo."""
     WRITTEN = "written"
-    """It is complete, but nobody has said yet that it shall count: undo."""
-    COMMITTED = "committed"
-    """It counts: finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +75,13 @@ class Journal:
         phase: How far it got.
         serial: The generation under way.
         state: The state once it is done; none while it is being written.
+        claim: Names the ledger's record; empty when there is no ledger.
     """
 
     phase: Phase
     serial: int
     state: State | None = None
+    claim: Claim = field(default_factory=dict)
 
 
 def write_journal(place: Place, journal: Journal) -> None:
@@ -48,6 +93,7 @@ def write_journal(place: Place, journal: Journal) -> None:
     }
     if journal.state is not None:
         value["state"] = journal.state.to_json()
+        value["claim"] = dict(journal.claim)
     replace(place.journal, canonical.dumps(value))
 
 
@@ -66,11 +112,13 @@ def read_journal(place: Place) -> Journal | None:
     phase, serial = record.filled("phase"), record.integer("serial", low=1)
     if phase not in list(Phase):
         raise record.error("phase", "is not known", expected=" ".join(Phase), found=phase)
-    state = None
-    if phase != Phase.PREPARED:
-        state = State.from_json(record.value("state", dict, "an object"), what)
+    if phase == Phase.PREPARED:
+        record.end()
+        return Journal(Phase(phase), serial)
+    state = State.from_json(record.value("state", dict, "an object"), what)
+    claim = record.inner("claim")
     record.end()
-    return Journal(Phase(phase), serial, state)
+    return Journal(Phase(phase), serial, state, {key: claim.text(key) for key in claim.names()})
 
 
 def drop_journal(place: Place) -> None:

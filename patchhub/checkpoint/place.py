@@ -13,6 +13,7 @@ IDENTITY: Final = "patchhub.json"
 """File of a generation that says what it is; `from_pretrained` does not read it."""
 _SUFFIX = ".patchhub"
 _GENERATION = re.compile(r"gen-([0-9]{6,})")
+_RETIRED = re.compile(r"old-[0-9]{6,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ class Place:
     def generation(self, number: int) -> Path:
         """Directory of a generation."""
         return self.store / f"gen-{number:06d}"
+
+    def retired(self, number: int) -> Path:
+        """What a generation is called while it is being removed."""
+        return self.store / f"old-{number:06d}"
+
+    def all_retired(self) -> list[Path]:
+        """Generations whose removal has begun."""
+        return [path for path in self.store.iterdir() if _RETIRED.fullmatch(path.name)]
+
+    def leftovers(self) -> list[Path]:
+        """What only a crash leaves, and what nobody needs."""
+        found = [*self.all_retired(), *self.store.glob("*.tmp")]
+        return [*found, self.next_link] if self.next_link.is_symlink() else found
 
     def destination(self, number: int) -> str:
         """What the link says when it points to a generation."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from patchhub import canonical
-from patchhub.checkpoint.journal import Phase, read_journal
+from patchhub.checkpoint.journal import Claim, Journal, read_journal
 from patchhub.checkpoint.place import IDENTITY, Place, place_of
 from patchhub.checkpoint.records import Identity, State
 from patchhub.errors import IntegrityError, NotFoundError
 
 
-def read_state(target: Path) -> State:
+def read_state(target: Path, holds: Callable[[Claim], bool] | None = None) -> State:
     """The state of a model directory made by `materialise`.
 
     Its ``pending`` says whether a crash left a change half done; the next change, or `recover`,
     settles it.
+
+    Args:
+        target: The directory.
+        holds: Asks the ledger whether it has the record of the change.
 
     Raises:
         NotFoundError: E109, there is no such directory.
@@ -26,7 +31,7 @@ def read_state(target: Path) -> State:
     place = place_of(target)
     if place.current() is None:
         raise NotFoundError("E109", f"{target}: no such directory")
-    state = state_of(place)
+    state = state_of(place, holds)
     if state is None:
         raise IntegrityError(
             "E206",
@@ -36,7 +41,7 @@ def read_state(target: Path) -> State:
     return state
 
 
-def state_of(place: Place) -> State | None:
+def state_of(place: Place, holds: Callable[[Claim], bool] | None = None) -> State | None:
     """The state that the link shows, or none when the directory never was, or lost its link.
 
     Raises:
@@ -45,17 +50,14 @@ def state_of(place: Place) -> State | None:
     current = place.current()
     journal = read_journal(place)
     state = last_state(place)
-    pending = None
-    if journal is not None:
-        pending = "finish" if journal.phase is Phase.COMMITTED else "undo"
-        if journal.state is not None and journal.serial == current:
-            # The link was switched; only the state file is behind.
-            return replace(journal.state, pending="finish")
+    if journal is not None and journal.state is not None and journal.serial == current:
+        # The link was switched; only the state file is behind.
+        return replace(journal.state, pending="finish")
     if current is None or state is None:
         return None
     if state.serial != current:
         if place.current() != current:  # switched while we were reading
-            return state_of(place)
+            return state_of(place, holds)
         raise IntegrityError(
             "E206",
             f"{place.link} was pointed to another generation by hand",
@@ -63,7 +65,19 @@ def state_of(place: Place) -> State | None:
             found=place.destination(current),
             hint="point it back, or remove it and apply again",
         )
-    return replace(state, pending=pending)
+    return replace(state, pending=_pending(journal, holds))
+
+
+def _pending(journal: Journal | None, holds: Callable[[Claim], bool] | None) -> str | None:
+    if journal is None:
+        return None
+    if journal.state is None:
+        return "undo"
+    if not journal.claim:
+        return "finish"
+    if holds is None:
+        return "ask"
+    return "finish" if holds(journal.claim) else "undo"
 
 
 def last_state(place: Place) -> State | None:

@@ -79,7 +79,8 @@ class State(Identity):
         files: Every file of the generation, by name relative to it.
         base_files: Stamps of the base's files of weights.
         split: Tensors that have had a shard of their own; they keep it.
-        pending: A change under way that a crash left: "undo" or "finish"; none when settled.
+        pending: What will be done with a change that a crash cut off: "undo" or "finish"; "ask"
+            where a ledger knows that was not asked; none when all is settled.
     """
 
     files: Mapping[str, FileMark]

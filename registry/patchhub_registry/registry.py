@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from patchhub.errors import NotFoundError
+from patchhub.oserrors import refusals
 from patchhub_registry import paths
 from patchhub_registry.journal import pending
 from patchhub_registry.names import check_name
@@ -38,11 +39,14 @@ class Registry(Reader, Verbs):
     Args:
         root: Top directory.
         lock_timeout: Seconds to wait for the lock when writing.
+
+    Attributes:
+        lock_timeout: The same.
     """
 
     def __init__(self, root: Path, *, lock_timeout: float = TIMEOUT) -> None:
         super().__init__(root)
-        self._lock_timeout = lock_timeout
+        self.lock_timeout = lock_timeout
 
     @classmethod
     def init(
@@ -86,8 +90,7 @@ class Registry(Reader, Verbs):
             if (root / paths.SETTINGS).is_file() and (root / ".git").exists():
                 Settings.from_bytes((root / paths.SETTINGS).read_bytes())
                 registry = cls(root, lock_timeout=lock_timeout)
-                if pending(root / paths.PRIVATE / "journal"):
-                    registry._writer().recover(_SETTLING)
+                registry.settle(_SETTLING)
                 return registry
         raise NotFoundError(
             "E105",
@@ -106,6 +109,22 @@ class Registry(Reader, Verbs):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a commit is under way or was cut off."""
+        return bool(pending(self.root / paths.PRIVATE / "journal"))
+
+    def settle(self, wait: float) -> bool:
+        """Clean up after commits that were cut off; `open` does it, waiting for a second.
+
+        Args:
+            wait: Seconds to wait for the lock.
+
+        Returns:
+            Whether nothing is left to clean up.
+        """
+        return not self.unsettled or self._writer().recover(wait)
 
     def add_base(
         self, name: str, fingerprint: Fingerprint, notes: Mapping[str, str] | None = None
@@ -131,7 +150,7 @@ class Registry(Reader, Verbs):
         from patchhub_registry.lock import locked
 
         self.base(name)
-        with locked(self.root / paths.PRIVATE / "lock", self._lock_timeout):
+        with locked(self.root / paths.PRIVATE / "lock", self.lock_timeout):
             self._local.link_base(name, directory)
 
     def add_patch(
@@ -230,7 +249,7 @@ class Registry(Reader, Verbs):
     def _writer(self) -> Writer:
         from patchhub_registry.writer import Writer
 
-        return Writer(self._git, self._objects, self._lock_timeout)
+        return Writer(self._git, self._objects, self.lock_timeout)
 
     def _add(self, addition: Addition[Made]) -> Made:
         outcome: list[Made] = []
@@ -240,5 +259,9 @@ class Registry(Reader, Verbs):
             outcome[:] = [made]
             return draft
 
-        self._writer().commit(plan, rebase=addition.rebase)
+        from patchhub_registry.operations.recovery import recover
+
+        with refusals():
+            recover(self)
+            self._writer().commit(plan, rebase=addition.rebase)
         return outcome[0]

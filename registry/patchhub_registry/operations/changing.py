@@ -2,6 +2,7 @@
 
 The order is fixed: everything is checked, the whole new generation is written (invisible), the
 entry is committed, the directory is switched. Whoever sees the new model finds it in the registry.
+The commit alone decides: `patchhub.checkpoint.journal` says what a crash at each moment means.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub_registry.operations import localfiles, models
+from patchhub_registry.operations.known import remember
+from patchhub_registry.operations.ledger import ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from patchhub.checkpoint import Generation
+    from patchhub.checkpoint import Generation, Ledger
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
     from patchhub_registry.stack import Change, StackState
@@ -68,31 +69,27 @@ def change(
     planned = registry.preview(before, changes)
     generation = None
     if model is None:
-        _commit(registry, before, changes)
+        registry.change(before, changes)
     else:
-        generation = _materialise(
-            registry, planned, Path(model), partial(_commit, registry, before, changes), progress
-        )
+        commit = partial(registry.change, before, changes) if changes else None
+        record = ledger(registry, planned, commit)
+        generation = _materialise(registry, planned, Path(model), record, progress)
     where = None if model is None else Path(model)
     return Changed(before, planned, where, generation, tuple(warnings))
-
-
-def _commit(registry: Registry, before: StackState, changes: Sequence[Change]) -> None:
-    if changes:
-        registry.change(before, changes)
 
 
 def _materialise(
     registry: Registry,
     state: StackState,
     target: Path,
-    commit: Callable[[], None],
+    record: Ledger,
     progress: Progress | None,
 ) -> Generation:
     from patchhub.checkpoint import materialise
 
     base = models.base_with(registry, state.base, f"stack {state.name!r}")
     directory, fingerprint = localfiles.base_directory(registry, base, progress=progress)
+    remember(registry, target)
     return materialise(
         target,
         directory,
@@ -100,5 +97,5 @@ def _materialise(
         [models.read_patch(registry, item.ref) for item in state.items],
         names=[item.ref for item in state.items],
         progress=localfiles.phase(progress, "write model"),
-        before_switch=commit,
+        ledger=record,
     )

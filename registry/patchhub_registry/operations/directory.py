@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import ConflictError, IntegrityError, NotFoundError
-from patchhub_registry.operations import localfiles
+from patchhub_registry.operations import ledger, localfiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +102,7 @@ def inspect(
     """
     from patchhub.checkpoint import directory_digest, verify_directory
 
-    state = said_by(directory)
+    state = said_by(directory, registry)
     base = _base(registry, state.base)
     drift = [] if base is None else verify_directory(directory, base.fingerprint, deep=deep)
     report = DirectoryReport(
@@ -121,8 +122,12 @@ def inspect(
     )
 
 
-def said_by(directory: Path) -> Identity:
+def said_by(directory: Path, registry: Registry | None = None) -> Identity:
     """What a directory says it holds: its state, or for a copy of one its identity.
+
+    Args:
+        directory: The model directory.
+        registry: Asked whether a change that a crash cut off was recorded.
 
     Raises:
         NotFoundError: E109. ConflictError: E308, PatchHub did not make it.
@@ -130,7 +135,8 @@ def said_by(directory: Path) -> Identity:
     from patchhub.checkpoint import identify, read_state
 
     try:
-        return read_state(directory)
+        asked = None if registry is None else partial(ledger.holds, registry, wait=False)
+        return read_state(directory, asked)
     except ConflictError:
         copied = identify(directory) if directory.is_dir() else None
         if copied is None:

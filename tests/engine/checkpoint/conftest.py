@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from patchhub.checkpoint import Generation, materialise
+from patchhub.checkpoint import Generation, Ledger, materialise
 from patchhub.checkpoint.files import file_digest, list_files
 from patchhub.composer.composer import Composer
 from patchhub.fingerprint import Fingerprint
@@ -62,6 +62,11 @@ class Bench:
 
     def holds(self, *numbers: int) -> bool:
         return self.loaded() == self.composed(*numbers)
+
+
+def ledger(record: Callable[[], object], holds: bool) -> Ledger:
+    """A ledger with an answer that is known beforehand."""
+    return Ledger({"entry": "1"}, record, lambda claim: holds and claim == {"entry": "1"})
 
 
 def parameter_bytes(model: torch.nn.Module) -> dict[str, bytes]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from patchhub.checkpoint import read_state, recover
+from patchhub.checkpoint import Ledger, gc, read_state, recover
+from patchhub.checkpoint.journal import Claim
+from patchhub.errors import ConflictError
 from patchhub.fingerprint import fingerprint
-from tests.engine.checkpoint.conftest import Bench, snapshot
+from tests.engine.checkpoint.conftest import Bench, ledger, snapshot
 from tests.engine.checkpoint.crashes import CrashError, Machine, machine
 
 pytestmark = pytest.mark.slow
@@ -16,6 +19,7 @@ pytestmark = pytest.mark.slow
 Stack = tuple[int, ...]
 NOTHING: Stack = (-1,)
 """Not even a directory."""
+CLAIM: Claim = {"entry": "7"}
 
 
 def weights(made: Bench) -> str:
@@ -35,7 +39,7 @@ def known_weights(made: Bench, *stacks: Stack) -> dict[str, Stack]:
 def settled(made: Bench, known: dict[str, Stack]) -> Stack:
     """The stack a settled target holds, after checking that all of it says the same."""
     assert not (made.store / "journal.json").exists()
-    assert not list(made.store.glob("*.tmp"))
+    assert not [*made.store.glob("*.tmp"), *made.store.glob("old-*"), *made.store.glob("next")]
     stack = known[weights(made)]
     generations = sorted(path.name for path in made.store.glob("gen-*"))
     if stack == NOTHING:
@@ -115,27 +119,45 @@ def test_a_crash_while_recovering_does_no_harm(
         settled(gpt2, known)
 
 
-def test_what_others_recorded_is_carried_out(gpt2: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the caller's record is known to be made, a crash cannot take the change back."""
+def test_the_ledger_decides(gpt2: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the moment: what was recorded is carried out, what was not is taken back."""
     known = known_weights(gpt2, (0,), (1,))
     disk = machine(gpt2.store, monkeypatch)
-    outcomes: set[tuple[bool, Stack, Stack]] = set()
+    outcomes: set[tuple[bool, Stack]] = set()
     for steps in range(1000):
         gpt2.put(0)
-        records: list[str] = []
+        records: list[Claim] = []
+        kept = Ledger(CLAIM, partial(records.append, CLAIM), records.__contains__)
         with disk.dies_after(steps):
-            gpt2.put(1, before_switch=lambda records=records: records.append("made"))
-        seen, pending = known[weights(gpt2)], read_state(gpt2.target).pending
-        recover(gpt2.target)
-        now = settled(gpt2, known)
-        outcomes.add((bool(records), seen, now))
-        assert pending in (None, "undo", "finish")
-        assert (pending == "finish") <= (now == (1,))
-        assert records or now == (0,)
+            gpt2.put(1, ledger=kept)
+        seen, pending = known[weights(gpt2)], read_state(gpt2.target, kept.holds).pending
+        assert recover(gpt2.target, kept.holds) in (None, "finished" if records else "undone")
+        assert settled(gpt2, known) == ((1,) if records else (0,))
+        assert pending in (None, "finish" if records else "undo")
+        outcomes.add((bool(records), seen))
         if not disk.died():
             break
-    # recorded and switched before the crash; recorded and switched by the recovery
-    assert {(True, (1,), (1,)), (True, (0,), (1,)), (False, (0,), (0,))} <= outcomes
+    # before the record; after it and before the switch; after both
+    assert outcomes == {(False, (0,)), (True, (0,)), (True, (1,))}
+
+
+def test_without_its_ledger_a_change_waits(gpt2: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = known_weights(gpt2, (0,), (1,))
+    disk = machine(gpt2.store, monkeypatch)
+    for steps in range(1000):
+        gpt2.put(0)
+        with disk.dies_after(steps):
+            gpt2.put(1, ledger=ledger(CrashError, True))
+        if read_state(gpt2.target).pending == "ask":
+            break
+    with pytest.raises(ConflictError, match="E310"):
+        recover(gpt2.target)
+    with pytest.raises(ConflictError, match="E310"):
+        gpt2.put(2)
+    assert known[weights(gpt2)] == (0,)
+    assert gc(gpt2.target, dry_run=True) == []
+    assert recover(gpt2.target, lambda claim: claim == {"entry": "1"}) == "finished"
+    assert settled(gpt2, known) == (1,)
 
 
 def test_a_failure_without_a_crash_is_settled_at_once(gpt2: Bench) -> None:
@@ -145,7 +167,7 @@ def test_a_failure_without_a_crash_is_settled_at_once(gpt2: Bench) -> None:
         raise CrashError
 
     with pytest.raises(CrashError):
-        gpt2.put(1, before_switch=stop)
+        gpt2.put(1, ledger=ledger(stop, False))
     assert recover(gpt2.target) is None
     assert settled(gpt2, known_weights(gpt2, (0,))) == (0,)
 

@@ -27,7 +27,7 @@ from patchhub.errors import (
 from patchhub.fingerprint import fingerprint
 from patchhub.loading import load_base
 from patchhub.tensorfile import open_checkpoint
-from tests.engine.checkpoint.conftest import Bench, bench, hashes, inodes, snapshot
+from tests.engine.checkpoint.conftest import Bench, bench, hashes, inodes, ledger, snapshot
 from tests.engine.stacks import TENSORS, patch_on
 from tests.pico import pico_directory
 
@@ -259,7 +259,7 @@ def test_other_errors_of_links_are_not_hidden(
     llama: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _no_links(monkeypatch, llama, errno.EIO)
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(PatchHubError, match="E704"):
         llama.put(0)
     assert not llama.target.exists()
 
@@ -417,10 +417,10 @@ def test_missing_directories_are_said(gpt2: Bench, tmp_path: Path) -> None:
     refused(gpt2, "E109", 0)
 
 
-# --- before the switch ---------------------------------------------------------------------------
+# --- the ledger ----------------------------------------------------------------------------------
 
 
-def test_before_switch_sees_the_old_model_and_can_stop_the_change(gpt2: Bench) -> None:
+def test_the_ledger_sees_the_old_model_and_can_stop_the_change(gpt2: Bench) -> None:
     gpt2.put(0)
     seen: list[bool] = []
 
@@ -428,14 +428,14 @@ def test_before_switch_sees_the_old_model_and_can_stop_the_change(gpt2: Bench) -
         seen.append(gpt2.holds(0))
         assert (gpt2.store / "gen-000002" / "config.json").is_file()
 
-    gpt2.put(1, before_switch=look)
+    gpt2.put(1, ledger=ledger(look, True))
     assert seen == [True]
     assert gpt2.holds(1)
 
     def stop() -> None:
         raise IntegrityError("E304", "moved meanwhile")
 
-    refused(gpt2, "E304", 2, before_switch=stop)
+    refused(gpt2, "E304", 2, ledger=ledger(stop, False))
     assert gpt2.holds(1)
     assert read_state(gpt2.target).serial == 2
     gpt2.put(2)
@@ -459,8 +459,18 @@ def test_two_generations_are_kept_and_gc_removes_the_other(gpt2: Bench) -> None:
     names = sorted(path.name for path in gpt2.store.glob("gen-*"))
     assert names == ["gen-000003", "gen-000004"]
     assert gc(gpt2.target) == []
-    assert gc(gpt2.target, keep=0) == [3]
+    planned = gc(gpt2.target, keep=0, dry_run=True)
+    assert [each.path.name for each in planned] == ["gen-000003"]
+    before = used(gpt2.store.parent)
+    assert gc(gpt2.target, keep=0) == planned
+    assert before - used(gpt2.store.parent) == planned[0].size > 0
     assert gpt2.holds(3)
+
+
+def used(directory: Path) -> int:
+    """Bytes of all files, each inode counted once."""
+    stats = {path.stat().st_ino: path.stat() for path in directory.rglob("*") if path.is_file()}
+    return sum(stat.st_size for stat in stats.values())
 
 
 def test_lineage_stays_and_serial_grows(gpt2: Bench) -> None:
