@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -13,10 +13,12 @@ from patchhub import canonical
 from patchhub.canonical import Json, sha256
 from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
 from patchhub.fields import Fields, InFile
-from patchhub_registry import chain, paths
+from patchhub_registry import chain, lfs, paths
+from patchhub_registry.asset import Asset
 from patchhub_registry.entry import Entry
+from patchhub_registry.lfs import Pointer, Source
 from patchhub_registry.names import check_name, shown
-from patchhub_registry.patches import PatchRecord, check_files
+from patchhub_registry.patches import PatchRecord, check_files, measured
 from patchhub_registry.schema import SCHEMA, BaseRecord, Record, Statement
 from patchhub_registry.stack import Change, StackState
 from patchhub_registry.store import Store
@@ -37,10 +39,12 @@ class Addition(Generic[Made]):
     Attributes:
         draft: Makes the files for a head, and what to hand back; called again if the head moved.
         rebase: Whether it may be: what only adds may, what continues a chain may not.
+        payloads: What the draft's pointers point to; it is stored before the commit.
     """
 
     draft: Callable[[Store], tuple[Draft, Made]]
     rebase: bool = True
+    payloads: Mapping[Pointer, Source] = field(default_factory=dict)
 
 
 def base(record: BaseRecord) -> Addition[BaseRecord]:
@@ -82,8 +86,9 @@ def patch(
         if _FILE_NAME.fullmatch(file) is None or file == paths.RECORD:
             raise IntegrityError("E117", f"a patch cannot hold a file called {shown(file)}")
     manifest = Manifest.from_bytes(files[paths.MANIFEST], paths.MANIFEST)
-    check_files(manifest, files, name)
+    check_files(manifest, measured(files), name)
     statement_files = _statement_files(said)
+    held, payloads = lfs.split(files)
 
     def draft(store: Store) -> tuple[Draft, PatchRecord]:
         version = _next_version(store, name, manifest.id)
@@ -92,12 +97,28 @@ def patch(
         data = record.to_bytes()
         where = paths.patch_dir(name, version)
         made = PatchRecord(record, sha256(data), manifest, where)
-        added = {f"{where}/{file}": content for file, content in files.items()}
+        added = {f"{where}/{file}": content for file, content in held.items()}
         added[f"{where}/{paths.RECORD}"] = data
         new = _not_there(store, statement_files)
         return Draft({**added, **new}, f"add {made.ref} {made.short}\n"), made
 
-    return Addition(draft)
+    return Addition(draft, payloads=payloads)
+
+
+def asset(wanted: Asset, payload: Source) -> Addition[Asset]:
+    """Add an asset."""
+    data = wanted.to_bytes()
+    Asset.from_bytes(data)  # what cannot be read back is not written
+    files = {
+        paths.asset_file(wanted.digest): data,
+        paths.asset_file(wanted.digest, lfs.SUFFIX): wanted.payload.to_bytes(),
+        f"assets/{lfs.ATTRIBUTES}": paths.ASSET_ATTRIBUTES,
+    }
+
+    def draft(store: Store) -> tuple[Draft, Asset]:
+        return Draft(_not_there(store, files), f"asset {wanted.digest[:12]}: add\n"), wanted
+
+    return Addition(draft, payloads={wanted.payload: payload})
 
 
 def statements(said: Sequence[Statement]) -> Addition[None]:

@@ -34,9 +34,9 @@ def entries(store: Store, name: str, start: int = 1) -> list[Entry]:
         NotFoundError: E107.
         IntegrityError: E203, a gap or a wrong link; E113, E114, E116 for a damaged file.
     """
-    last = _last(store, check_name(name, "stack"))
+    newest = last(store, check_name(name, "stack"))
     found: list[Entry] = []
-    for seq in range(max(1, start), last + 1):
+    for seq in range(max(1, start), newest + 1):
         path = paths.entry_file(name, seq)
         data = store.file(path)
         if data is None:
@@ -57,8 +57,8 @@ def state(store: Store, name: str) -> StackState:
         NotFoundError: E107.
         IntegrityError: As `entries`.
     """
-    last = _last(store, check_name(name, "stack"))
-    return fold(name, entries(store, name, last - last % CHECKPOINT))
+    newest = last(store, check_name(name, "stack"))
+    return fold(name, entries(store, name, newest - newest % CHECKPOINT))
 
 
 def continued(
@@ -140,7 +140,13 @@ def _checkpoint(before: StackState) -> Entry:
     )
 
 
-def _last(store: Store, name: str) -> int:
+def last(store: Store, name: str) -> int:
+    """Number of a stack's newest entry.
+
+    Raises:
+        NotFoundError: E107.
+        IntegrityError: E203, it has none.
+    """
     groups = [group for group in store.directory(f"stacks/{name}") if group.isdecimal()]
     if not groups:
         known = ", ".join(names(store)) or "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from patchhub.errors import PatchHubError
 from patchhub_registry import paths
 from patchhub_registry.git import Git
+from patchhub_registry.lfs import Pointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ def rewritten(git: Git, commit: str) -> Iterator[Problem]:
         "-m",
         "--first-parent",
     )
-    output = git.run(*command, "--diff-filter=DMT", commit, "--", *paths.OWNED)
+    output = git.run(*command, "--diff-filter=DMT", commit, "--", *paths.OWNED, paths.SETTINGS)
     at = ""
     for field in output.decode("utf-8", "surrogateescape").replace("\n", "\0").split("\0"):
         if field.startswith("\x01"):
@@ -52,15 +55,28 @@ def unsound(git: Git) -> Iterator[Problem]:
 def edited(root: Path, files: Mapping[str, bytes]) -> Iterator[Problem]:
     """Work tree copies that differ from what was committed.
 
-    Nothing reads them, but somebody may load a patch straight from its directory.
+    Nothing reads them, but somebody may load a patch straight from its directory. A copy may hold
+    the payload where a pointer was committed: git-lfs checks it out so.
     """
     for path, data in files.items():
-        copy = root / path
         try:
-            if copy.is_symlink() or copy.read_bytes() != data:
+            if not _same(root / path, data):
                 words = f"{path} in the work tree is not what was committed"
                 yield Problem("E202", path, f"{words}; git checkout -- {path} brings it back")
         except (FileNotFoundError, NotADirectoryError):
             continue  # not checked out, or removed by the user: nothing can be loaded from it
         except OSError as error:
             yield Problem("E204", path, f"{path} cannot be read: {error.strerror}")
+
+
+def _same(copy: Path, data: bytes) -> bool:
+    facts = copy.lstat()
+    if not stat.S_ISREG(facts.st_mode):
+        return False
+    if facts.st_size == len(data):
+        return copy.read_bytes() == data
+    pointer = Pointer.read(data)
+    if pointer is None or facts.st_size != pointer.size:
+        return False
+    with copy.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == pointer.oid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import IO, cast
 
@@ -22,6 +23,11 @@ _SETTINGS = (
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.allow=never",
+    # what PatchHub writes is what shall lie there: git-lfs has no part in it
+    "filter.lfs.process=",
+    "filter.lfs.clean=",
+    "filter.lfs.smudge=",
+    "filter.lfs.required=false",
 )
 _OPTIONS = tuple(part for setting in _SETTINGS for part in ("-c", setting))
 # What of a user's GIT_* variables may reach git: who commits, and which user file is read.
@@ -41,8 +47,35 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.environment = _environment(root)
+        self.environment: Mapping[str, str] = _environment(root)
+        self._inherit: tuple[int, ...] = ()
         self._identity: Mapping[str, str] | None = None
+        self._places: tuple[Path, Path] | None = None
+
+    def derived(self, variables: Mapping[str, str], inherit: Sequence[int]) -> Git:
+        """The same repository with further variables and descriptors for every command."""
+        other = copy(self)
+        other.environment = {**self.environment, **variables}
+        other._inherit = (*self._inherit, *inherit)
+        return other
+
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """This work tree's git directory, and the one it shares with other work trees.
+
+        Raises:
+            PatchHubError: E702.
+        """
+        if self._places is None:
+            own = self.root / ".git"
+            self._places = (own, own)
+            if not own.is_dir():  # a linked work tree
+                self._places = (self._absolute("--git-dir"), self._absolute("--git-common-dir"))
+        return self._places
+
+    def _absolute(self, which: str) -> Path:
+        output = self.run("rev-parse", "--path-format=absolute", which)
+        return Path(os.fsdecode(output.removesuffix(b"\n")))
 
     def run(
         self,
@@ -89,7 +122,7 @@ class Git:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=tuple(inherit),
+                pass_fds=(*self._inherit, *inherit),
             )
         except FileNotFoundError as error:
             if not self.root.is_dir():

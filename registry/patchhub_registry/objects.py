@@ -15,8 +15,9 @@ from patchhub.errors import IntegrityError, InvalidInputError
 from patchhub_registry.git import Git, pipes
 from patchhub_registry.names import shown
 
-# Requests sent ahead of reading: 1,000 ids (41 kB) fit into any pipe, so neither side can block.
-_AHEAD = 1000
+BATCH = 100
+"""Objects asked for at once: their ids fit into any pipe, so that neither side can block, and
+their contents into memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class Objects:
         for spec in specs:
             if "\n" in spec:
                 raise InvalidInputError("E101", f"not a git object name: {shown(spec)}")
-        for start in range(0, len(specs), _AHEAD):
-            part = specs[start : start + _AHEAD]
+        for start in range(0, len(specs), BATCH):
+            part = specs[start : start + BATCH]
             with self._guard:
                 found = self._ask(part)
             yield from found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from patchhub.canonical import sha256
 from patchhub.errors import IntegrityError
@@ -13,11 +13,14 @@ from patchhub_registry import paths
 from patchhub_registry.schema import Record
 
 if TYPE_CHECKING:
-    from patchhub.manifest import Manifest
+    from patchhub.manifest import FileEntry, Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class PatchSummary:
+Row = tuple[str | int | None, ...]
+"""A line of one of the index's tables."""
+
+
+class PatchSummary(NamedTuple):
     """One line of a listing. Read without the checks of `Store.patch`; ``verify`` does those."""
 
     name: str
@@ -85,56 +88,85 @@ class PatchRecord:
         return f"ph:{self.id[:12]}"
 
 
-def check_files(manifest: Manifest, files: Mapping[str, bytes], where: str) -> None:
-    """Hold a patch directory's files against its manifest.
+def check_files(manifest: Manifest, files: Mapping[str, FileEntry], where: str) -> None:
+    """Hold digests and sizes of a patch directory's files against its manifest.
+
+    Args:
+        manifest: Says what they must be.
+        files: All files by name, without the manifest.
+        where: The directory, for messages.
 
     Raises:
         IntegrityError: E117, a foreign or missing file; E202, a wrong digest.
     """
-    listed = set(manifest.files)
-    present = set(files) - {paths.MANIFEST}
-    for name in sorted(listed ^ present):
-        what = "is missing" if name in listed else "is not listed in patch.json"
+    for name in sorted(manifest.files.keys() ^ files.keys()):
+        what = "is missing" if name in manifest.files else "is not listed in patch.json"
         raise IntegrityError("E117", f"{where}/{name} {what}")
-    for name in sorted(listed):
-        found = sha256(files[name])
-        if found != manifest.files[name].sha256:
+    for name in sorted(files):
+        expected, found = manifest.files[name], files[name]
+        if found != expected:
             raise IntegrityError(
                 "E202",
                 f"{where}/{name} does not match its manifest",
-                expected=manifest.files[name].sha256,
-                found=found,
+                expected=f"{expected.size} bytes, sha256 {expected.sha256}",
+                found=f"{found.size} bytes, sha256 {found.sha256}",
             )
 
 
-def summary(path: str, data: Mapping[str, bytes]) -> PatchSummary:
-    """The line of a patch.
+def measured(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    """Digest and size of every file but the manifest."""
+    from patchhub.manifest import FileEntry
+
+    return {
+        name: FileEntry(sha256(data), len(data))
+        for name, data in files.items()
+        if name != paths.MANIFEST
+    }
+
+
+def rows(where: str, files: Mapping[str, bytes]) -> tuple[Row, list[Row]]:
+    """What the index notes of a patch: its row of ``patches`` and its rows of ``facts``.
 
     Args:
-        path: Path of its record.
-        data: Content of record and manifest by path.
+        where: Its directory.
+        files: Its record, manifest and requests by name.
 
     Raises:
         IntegrityError: E204, one of them cannot be read.
     """
+    *_, name, version = where.split("/")
     try:
-        record = json.loads(data[path])
-        manifest = json.loads(data[path.removesuffix(paths.RECORD) + paths.MANIFEST])
-        review = record["review_after"]
-        return PatchSummary(
-            name=str(record["name"]),
-            version=int(record["version"]),
-            id=str(record["patch"]),
-            base=str(record["base"]),
-            kind=str(manifest["kind"]),
-            method=str(manifest["method"]["name"]),
-            sites=tuple(str(site["tensor"]) for site in manifest["sites"]),
-            created=str(record["created"]),
-            sensitivity=str(record["sensitivity"]),
-            review_after=None if review is None else str(review),
-            message=str(record["message"]),
+        record, manifest = (json.loads(files[file]) for file in (paths.RECORD, paths.MANIFEST))
+        if (record["name"], str(record["version"])) != (name, version):
+            raise ValueError("another name")
+        row = (
+            name,
+            int(version),
+            str(record["patch"]),
+            str(record["base"]),
+            str(manifest["kind"]),
+            str(manifest["method"]["name"]),
+            "\n".join(str(site["tensor"]) for site in manifest["sites"]),
+            str(record["created"]),
+            str(record["sensitivity"]),
+            record["review_after"],
+            str(record["message"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+        requests = files.get(paths.REQUESTS, b"").splitlines()
+        facts: list[Row] = [
+            (name, int(version), i, *_fact(line)) for i, line in enumerate(requests)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
-            "E204", f"{path} or its manifest is damaged", hint="patchhub verify says more"
+            "E204",
+            f"{where} is damaged: record, manifest or requests cannot be read",
+            hint="patchhub verify says more",
         ) from error
+    return row, facts
+
+
+def _fact(line: bytes) -> tuple[str, ...]:
+    request = json.loads(line)
+    known = ("subject", "relation", "prompt", "target")
+    subject, relation, prompt, target = (str(request.get(key) or "") for key in known)
+    return subject, relation, prompt, target, subject.casefold()

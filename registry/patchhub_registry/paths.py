@@ -9,7 +9,7 @@ from patchhub.canonical import sha256
 
 SETTINGS = "patchhub.toml"
 PRIVATE = ".patchhub"
-OWNED = ("attestations", "bases", "patches", "policy", "stacks")
+OWNED = ("assets", "attestations", "bases", "patches", "policy", "stacks")
 """Directories in which only PatchHub writes; each file in them is written once."""
 
 ATTRIBUTES = b"""\
@@ -21,8 +21,12 @@ ATTRIBUTES = b"""\
 """
 IGNORED = b"/.patchhub/\n"
 
+ASSET_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs -text\n"
+"""All payloads of assets lie in LFS's layout, whatever their size."""
+
 RECORD = "record.json"
 MANIFEST = "patch.json"
+REQUESTS = "requests.jsonl"
 
 
 def patch_name_dir(name: str) -> str:
@@ -64,9 +68,14 @@ def statement_file(subject: str, kind: str, digest: str) -> str:
     return f"{statements_dir(subject)}/{kind}-{digest[:16]}.json"
 
 
+def asset_file(digest: str, suffix: str = ".json") -> str:
+    """File of an asset, or with another suffix its payload's."""
+    return f"assets/{digest[:2]}/{digest}{suffix}"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a path is (``patch``, ``base``, ``entry``, ``policy``, ``statement``); its parts."""
+    """What a path is (``patch``, ``base``, ``entry``, ``policy``, ``asset`` …); its parts."""
 
     kind: str
     parts: tuple[str, ...]
@@ -78,6 +87,8 @@ _PATTERNS = tuple(
         ("patch", r"patches/([^/]+)/([^/]+)/([1-9][0-9]{0,5})/([^/]+)"),
         ("base", r"bases/([^/]+)/base\.json"),
         ("entry", r"stacks/([^/]+)/([0-9]{3})/([0-9]{6})\.json"),
+        ("asset", r"assets/([0-9a-f]{2})/([0-9a-f]{64})\.(json|safetensors)"),
+        ("assets", r"assets/\.gitattributes"),
         ("policy", r"policy/([1-9][0-9]{0,5})\.toml"),
         (
             "statement",

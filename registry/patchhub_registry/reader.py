@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from patchhub_registry import chain, paths
 from patchhub_registry.entry import Entry
 from patchhub_registry.git import Git
 from patchhub_registry.local import LocalFile
+from patchhub_registry.lookup import Answer, Lookup
 from patchhub_registry.names import check_name, shown
 from patchhub_registry.objects import Objects
 from patchhub_registry.patches import PatchRecord, PatchSummary
@@ -21,6 +22,7 @@ from patchhub_registry.store import Store
 if TYPE_CHECKING:
     import git
 
+    from patchhub_registry.index import Fact, Index, LogLine
     from patchhub_registry.verify import Report
 
 
@@ -35,6 +37,7 @@ class Reader:
         self.root = root
         self._git = Git(root)
         self._objects = Objects(self._git)
+        self._lookup = Lookup(self._git, root / paths.PRIVATE)
         self._local = LocalFile(root / paths.PRIVATE / "local.json")
 
     @property
@@ -52,7 +55,7 @@ class Reader:
             NotFoundError: E109, no such commit.
         """
         if commit is None:
-            return Store(self._git, self._objects, self.head)
+            return self._store(self.head)
         found = self._objects.get(f"{commit}^{{commit}}")
         if found is None:
             raise NotFoundError("E109", f"no commit {shown(commit)}")
@@ -73,6 +76,7 @@ class Reader:
     def close(self) -> None:
         """End the git process that reads objects; the registry stays usable."""
         self._objects.close()
+        self._lookup.close()
 
     def bases(self) -> list[BaseRecord]:
         """All bases, by name."""
@@ -118,7 +122,53 @@ class Reader:
 
     def patches(self) -> list[PatchSummary]:
         """All patches, by name and version."""
-        return self.at().summaries()
+        return self._ask(lambda index: index.patches())
+
+    def count(self) -> int:
+        """How many patches there are."""
+        return self._ask(lambda index: index.count())
+
+    def facts(
+        self,
+        subject: str = "",
+        *,
+        exact: bool = False,
+        relation: str | None = None,
+        target: str | None = None,
+        words: str = "",
+    ) -> list[Fact]:
+        """Requests of stored patches; see `patchhub_registry.index.Index.facts`."""
+        return self._ask(
+            lambda index: index.facts(
+                subject, exact=exact, relation=relation, target=target, words=words
+            )
+        )
+
+    def history(
+        self, stack: str | None = None, *, limit: int | None = None, before: int | None = None
+    ) -> list[LogLine]:
+        """Entries of a stack or of all for a listing, oldest first; chain checked.
+
+        Args:
+            stack: One stack, or None for all.
+            limit: At most so many, the newest.
+            before: Only entries with a smaller number.
+
+        Raises:
+            NotFoundError: E107.
+            IntegrityError: E203.
+        """
+        if stack is not None:
+            chain.last(self.at(), check_name(stack, "stack"))
+        return self._ask(lambda index: index.log(stack, limit=limit, before=before))
+
+    def heads(self) -> list[LogLine]:
+        """The newest entry of each stack, by name.
+
+        Raises:
+            IntegrityError: E203.
+        """
+        return self._ask(lambda index: index.heads())
 
     def find(self, ref: str) -> PatchRecord:
         """The patch meant by ``name@n``, ``name``, ``ph:<hex>`` or a whole id.
@@ -194,6 +244,18 @@ class Reader:
         """
         return chain.entries(self.at(), name)
 
+    def _store(self, head: str) -> Store:
+        """What is said at a newest commit; patch ids are looked up in the index."""
+        plain = Store(self._git, self._objects, head)
+
+        def ids(prefix: str) -> list[tuple[str, str, int]]:
+            return self._lookup.ask(plain, lambda index: index.by_id(prefix))
+
+        return Store(self._git, self._objects, head, ids)
+
+    def _ask(self, question: Callable[[Index], Answer]) -> Answer:
+        return self._lookup.ask(self.at(), question)
+
     def audit(self, *, objects: bool = True, history: bool = True) -> Report:
         """Hold everything against its digests, chains and forms.
 
@@ -203,4 +265,9 @@ class Reader:
         """
         from patchhub_registry.verify import verify
 
-        return verify(self._git, self.at(), objects=objects, history=history)
+        store, tables = self.at(), None
+        if (self.root / paths.PRIVATE / "index.sqlite").exists():
+            names = ("patches", "facts", "entries")
+            ask = self._lookup.ask
+            tables = ask(store, lambda index: {name: index.rows(name) for name in names})
+        return verify(self._git, store, objects=objects, history=history, tables=tables)

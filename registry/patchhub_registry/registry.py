@@ -16,7 +16,6 @@ from patchhub_registry.reader import Reader
 from patchhub_registry.schema import BaseRecord, Op, Statement
 from patchhub_registry.settings import Settings
 from patchhub_registry.stack import Change, StackState
-from patchhub_registry.store import Store
 from patchhub_registry.verbs import Verbs
 
 # What writes is imported by the methods that write: listing a registry must start fast.
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from patchhub.canonical import Json
     from patchhub.fingerprint import Fingerprint
     from patchhub_registry.additions import Addition, Made
+    from patchhub_registry.assets import Assets
     from patchhub_registry.patches import PatchRecord
     from patchhub_registry.writer import Draft, Writer
 
@@ -125,6 +125,22 @@ class Registry(Reader, Verbs):
             Whether nothing is left to clean up.
         """
         return not self.unsettled or self._writer().recover(wait)
+
+    def garbage(self, grace: float) -> list[tuple[Path, str]]:
+        """Files below ``.patchhub`` and ``.git`` that no command needs, and what they are.
+
+        Only while holding the registry's lock; see `patchhub_registry.garbage`.
+        """
+        from patchhub_registry.garbage import garbage
+
+        return garbage(self._git, self._objects, grace)
+
+    @property
+    def assets(self) -> Assets:
+        """What was computed once and is kept for whoever needs the very same again."""
+        from patchhub_registry.assets import Assets
+
+        return Assets(self)
 
     def add_base(
         self, name: str, fingerprint: Fingerprint, notes: Mapping[str, str] | None = None
@@ -253,9 +269,13 @@ class Registry(Reader, Verbs):
 
     def _add(self, addition: Addition[Made]) -> Made:
         outcome: list[Made] = []
+        if addition.payloads:
+            payloads = self.at().payloads
+            for pointer, source in addition.payloads.items():
+                payloads.keep(pointer, source)
 
         def plan(head: str) -> Draft:
-            draft, made = addition.draft(Store(self._git, self._objects, head))
+            draft, made = addition.draft(self._store(head))
             outcome[:] = [made]
             return draft
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from patchhub.canonical import sha256
 from patchhub.errors import IntegrityError, NotFoundError, PatchHubError
-from patchhub_registry import paths
+from patchhub_registry import lfs, paths
 from patchhub_registry.git import Git
+from patchhub_registry.lfs import Payloads
 from patchhub_registry.names import Ref, check_name
 from patchhub_registry.objects import Objects, TreeEntry
-from patchhub_registry.patches import PatchRecord, PatchSummary, check_files, summary
+from patchhub_registry.patches import PatchRecord, check_files, measured
 from patchhub_registry.schema import BaseRecord, Record, Statement
+
+Ids = Callable[[str], Sequence[tuple[str, str, int]]]
 
 
 class Store:
@@ -21,10 +24,16 @@ class Store:
         git: The repository.
         objects: Reader of the same repository.
         commit: The commit; every answer comes from it.
+        ids: Id, name and version of the commit's patches whose id begins with some hex digits.
+
+    Attributes:
+        payloads: Where the large payloads lie.
     """
 
-    def __init__(self, git: Git, objects: Objects, commit: str) -> None:
+    def __init__(self, git: Git, objects: Objects, commit: str, ids: Ids | None = None) -> None:
         self.commit = commit
+        self.payloads = Payloads(git)
+        self._ids = self._read_ids if ids is None else ids
         self._git = git
         self._objects = objects
 
@@ -133,30 +142,17 @@ class Store:
         """The patch directory's files, every digest checked.
 
         Raises:
-            PatchHubError: As `patch`; E117, a foreign or missing file; E202, a wrong digest.
+            PatchHubError: As `patch`; E117, a foreign or missing file; E120, a large payload was
+                not fetched; E202, a wrong digest.
         """
         patch = self.patch(text)
         files = self.files(patch.path)
-        files.pop(paths.RECORD, None)
-        check_files(patch.manifest, files, patch.path)
+        for name in (paths.RECORD, lfs.ATTRIBUTES):
+            files.pop(name, None)
+        for name, pointer in lfs.pointers(files).items():
+            files[name] = self.payloads.read(pointer, f"{patch.path}/{name}")
+        check_files(patch.manifest, measured(files), patch.path)
         return files
-
-    def summaries(self) -> list[PatchSummary]:
-        """All patches, by name and version.
-
-        Raises:
-            IntegrityError: E204, a record or manifest cannot be read.
-        """
-        entries = self.walk("patches")
-        wanted = {
-            path: entry
-            for path, entry in entries.items()
-            if path.endswith((f"/{paths.RECORD}", f"/{paths.MANIFEST}"))
-        }
-        data = dict(self.contents(wanted))
-        records = [path for path in data if path.endswith(f"/{paths.RECORD}")]
-        found = [summary(path, data) for path in records]
-        return sorted(found, key=lambda patch: (patch.name, patch.version))
 
     def statements(self, subject: str) -> list[Statement]:
         """Statements about a digest."""
@@ -187,14 +183,13 @@ class Store:
         found = self.walk("patches")
         return {path: entry for path, entry in found.items() if path.endswith(f"/{paths.RECORD}")}
 
+    def _read_ids(self, prefix: str) -> list[tuple[str, str, int]]:
+        records = [Record.from_bytes(data, path) for path, data in self.contents(self._records())]
+        return [(r.patch, r.name, r.version) for r in records if r.patch.startswith(prefix)]
+
     def _by_id(self, ref: Ref) -> tuple[str, int]:
-        mark = f'"patch":"{ref.id}'.encode()
-        found = [
-            Record.from_bytes(data, path)
-            for path, data in self.contents(self._records())
-            if mark in data
-        ]
-        ids = sorted({record.patch for record in found})
+        found = self._ids(str(ref.id))
+        ids = sorted({patch_id for patch_id, _, _ in found})
         if not found:
             raise NotFoundError("E102", f"no patch {ref}")
         if len(ids) > 1:
@@ -202,7 +197,7 @@ class Store:
             raise NotFoundError(
                 "E104", f'"{ref}" is ambiguous', found=listed, hint="give more digits"
             )
-        return min((record.name, record.version) for record in found)
+        return found[0][1:]
 
 
 def _tree_line(line: str) -> tuple[str, TreeEntry]:

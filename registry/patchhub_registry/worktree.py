@@ -6,16 +6,18 @@ is the user's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from patchhub.errors import BusyError
+from patchhub.errors import BusyError, PatchHubError
 from patchhub_registry.git import Git
+from patchhub_registry.lfs import LIMIT, SUFFIX, Payloads, Pointer
 
 _KEY = "patchhub-index.key"
 _INDEX = "patchhub-index"
@@ -32,11 +34,13 @@ class Added:
         path: Path in the repository.
         blob: Object id.
         file: A file with these bytes that may be moved into the work tree.
+        smudged: Whether ``file`` holds the payload that the blob is only the pointer to.
     """
 
     path: str
     blob: str
     file: Path
+    smudged: bool = False
 
 
 def refresh(git: Git, git_dir: Path, lock: int, added: Sequence[Added], patience: float) -> None:
@@ -53,13 +57,32 @@ def refresh(git: Git, git_dir: Path, lock: int, added: Sequence[Added], patience
         BusyError: E501, another git holds the index.
         OSError: The disk is full or read-only.
     """
-    ours = [item for item in added if _place(git.root, item)]
+    ours = [item for item in added if _place(git.root, item) and not item.smudged]
     theirs = [item for item in added if item not in ours]
     try:
         _take_index_lock(git_dir, patience)
         _update_index(git, git_dir, lock, ours, theirs)
     finally:
         clear_index_lock(git_dir)
+
+
+def checked_out(payloads: Payloads, added: Sequence[Added]) -> list[Added]:
+    """The files as git would check them out: payloads in place of pointers if git-lfs is set up."""
+    found = {i: _pointer(item) for i, item in enumerate(added) if item.path.endswith(SUFFIX)}
+    pointers = {i: pointer for i, pointer in found.items() if pointer is not None}
+    files = list(added)
+    if not pointers or not payloads.is_set_up():
+        return files
+    for i, pointer in pointers.items():
+        with contextlib.suppress(PatchHubError):  # not fetched: the pointer stays
+            shutil.copyfile(payloads.find(pointer, added[i].path), added[i].file)
+            files[i] = replace(added[i], smudged=True)
+    return files
+
+
+def _pointer(item: Added) -> Pointer | None:
+    small = item.file.stat().st_size <= LIMIT
+    return Pointer.read(item.file.read_bytes()) if small else None
 
 
 def clear_index_lock(git_dir: Path) -> None:
@@ -128,8 +151,9 @@ def _update_index(
 ) -> None:
     """Add entries to a copy of the index, then put the copy in its place.
 
-    Of our files git notes the time stamps, so that it need not read them again; the user's get the
-    committed content and show as modified.
+    Of our files git notes the time stamps, so that it need not read them again. Of the user's and
+    of payloads it gets to know the committed content alone: its next status reads them, the latter
+    through git-lfs.
     """
     index, private = git_dir / "index", git_dir / _INDEX
     if index.exists():

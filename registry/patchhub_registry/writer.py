@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -14,10 +13,12 @@ from patchhub.errors import BusyError, ConflictError, PatchHubError
 from patchhub_registry import journal, tree, worktree
 from patchhub_registry.git import Git
 from patchhub_registry.journal import Intent
+from patchhub_registry.lfs import Payloads
 from patchhub_registry.lock import locked
 from patchhub_registry.objects import Objects
 from patchhub_registry.paths import PRIVATE
-from patchhub_registry.worktree import Added
+from patchhub_registry.quarantine import Quarantine
+from patchhub_registry.worktree import Added, checked_out
 
 _TRIES = 5
 _SETTLE = 0.2
@@ -41,15 +42,6 @@ Plan = Callable[[str], Draft]
 """Makes the draft for a head commit (empty text: no commit yet); it may be called again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where git keeps what: the git directory, the common one (refs), the current branch."""
-
-    own: Path
-    common: Path
-    ref: str
-
-
 class Writer:
     """The only thing that changes a registry.
 
@@ -63,6 +55,7 @@ class Writer:
         self.timeout = timeout
         self._git = git
         self._objects = objects
+        self._payloads = Payloads(git)
         self._private = git.root / PRIVATE
 
     def commit(self, plan: Plan, *, rebase: bool) -> str:
@@ -80,12 +73,12 @@ class Writer:
             ConflictError: E305, the branch moved (with ``rebase``: five times in a row).
         """
         with locked(self._private / "lock", self.timeout) as lock:
-            places = self._places()
-            self._clean(places, lock, _PATIENCE)
+            ref = self._branch()
+            self._clean(lock, _PATIENCE)
             for attempt in range(_TRIES):
-                old = self._head(places.ref)
+                old = self._head(ref)
                 try:
-                    return self._commit_once(plan, old, places, lock)
+                    return self._commit_once(plan, old, ref, lock)
                 except _MovedError as moved:
                     if not rebase or attempt == _TRIES - 1:
                         raise ConflictError(
@@ -111,37 +104,30 @@ class Writer:
             return True
         try:
             with locked(self._private / "lock", wait) as lock:
-                self._clean(self._places(), lock, 0)
+                self._clean(lock, 0)
         except (PatchHubError, OSError):  # busy, read-only, on no branch: reading needs none of it
             return False
         return not journal.pending(self._private / "journal")
 
-    def _commit_once(self, plan: Plan, old: str, places: _Places, lock: int) -> str:
+    def _commit_once(self, plan: Plan, old: str, ref: str, lock: int) -> str:
         draft = plan(old)
         if not draft.files:
             return old
-        added = self._store(draft.files)
-        top = tree.write_trees(self._git, self._objects, old, {a.path: a.blob for a in added})
-        parent = ("-p", old) if old else ()
-        new = self._git.run(
-            "commit-tree",
-            top,
-            *parent,
+        directory = self._fresh_tmp()
+        quarantine = Quarantine(self._git, directory / "objects", lock)
+        added = _stored(quarantine.git, directory, draft.files)
+        blobs = {item.path: item.blob for item in added}
+        top = tree.write_trees(quarantine.git, self._objects, old, blobs)
+        new = quarantine.git.run(
+            *("commit-tree", top),
+            *(("-p", old) if old else ()),
             data=draft.message.encode(),
             variables=self._git.identity(),
         )
-        intent = self._swap(old, new.decode().strip(), places, lock)
-        self._finish(intent, places, lock, added, _PATIENCE)
+        quarantine.release()
+        intent = self._swap(old, new.decode().strip(), ref, lock)
+        self._finish(intent, lock, added, _PATIENCE)
         return intent.new
-
-    def _store(self, files: Mapping[str, bytes]) -> list[Added]:
-        directory = self._fresh_tmp()
-        paths = sorted(files)
-        sources = [directory / str(i) for i in range(len(paths))]
-        for path, source in zip(paths, sources, strict=True):
-            source.write_bytes(files[path])
-        blobs = tree.write_blobs(self._git, sources)
-        return list(map(Added, paths, blobs, sources))
 
     def _fresh_tmp(self) -> Path:
         directory = self._private / "tmp"
@@ -150,35 +136,33 @@ class Writer:
         directory.mkdir(parents=True)
         return directory
 
-    def _swap(self, old: str, new: str, places: _Places, lock: int) -> Intent:
+    def _swap(self, old: str, new: str, ref: str, lock: int) -> Intent:
         """Move the branch from old to new; the one visible step."""
-        order = f"update {places.ref}\0{new}\0{old or '0' * len(new)}\0".encode()
+        order = f"update {ref}\0{new}\0{old or '0' * len(new)}\0".encode()
         arguments = ("update-ref", "--stdin", "-z", "--create-reflog", "-m", "patchhub")
         with self._git.start(*arguments, inherit=[lock]) as process:
             # named before it is told what to do: a ref lock it leaves is then known to be its own
             directory = self._private / "journal"
-            intent = Intent.begin(directory, old, new, places.ref, process.pid)
+            intent = Intent.begin(directory, old, new, ref, process.pid)
             _, complaint = process.communicate(order)
         if process.returncode != 0:
-            self._check_moved(intent, places, process.returncode, complaint)
+            self._check_moved(intent, process.returncode, complaint)
         return intent
 
-    def _check_moved(self, intent: Intent, places: _Places, status: int, complaint: bytes) -> None:
+    def _check_moved(self, intent: Intent, status: int, complaint: bytes) -> None:
         """After git failed: pass if the branch moved all the same, else leave nothing behind."""
         if status < 0:
-            self._clear_ref_locks(intent, places)
+            self._clear_ref_locks(intent)
         found = self._head(intent.ref)
         if found == intent.new:
             return
         intent.done()
         if found != intent.old:
             raise _MovedError(found)
-        raise self._refused(intent, places, status, complaint)
+        raise self._refused(intent, status, complaint)
 
-    def _refused(
-        self, intent: Intent, places: _Places, status: int, complaint: bytes
-    ) -> PatchHubError:
-        for file in _ref_locks(intent, places):
+    def _refused(self, intent: Intent, status: int, complaint: bytes) -> PatchHubError:
+        for file in _ref_locks(intent, *self._git.places):
             if file.exists():
                 return BusyError(
                     "E501",
@@ -188,29 +172,28 @@ class Writer:
                 )
         return self._git.failure("update-ref", status, complaint)
 
-    def _finish(
-        self, intent: Intent, places: _Places, lock: int, added: list[Added], patience: float
-    ) -> None:
+    def _finish(self, intent: Intent, lock: int, added: list[Added], patience: float) -> None:
         try:
-            worktree.refresh(self._git, places.own, lock, added, patience)
+            files = checked_out(self._payloads, added)
+            worktree.refresh(self._git, self._git.places[0], lock, files, patience)
         except (PatchHubError, OSError):
             return  # committed all the same; the journal stays and the next command tries again
         shutil.rmtree(self._private / "tmp", ignore_errors=True)
         intent.done()
 
-    def _clean(self, places: _Places, lock: int, patience: float) -> None:
+    def _clean(self, lock: int, patience: float) -> None:
         """Finish or forget what earlier commands left; we hold the lock, so none is running."""
         left = journal.pending(self._private / "journal")
         if left:
-            worktree.clear_index_lock(places.own)
+            worktree.clear_index_lock(self._git.places[0])
         for file in left:
             intent = journal.read(file)
             if intent is None:
                 file.unlink(missing_ok=True)
                 continue
-            self._clear_ref_locks(intent, places)
+            self._clear_ref_locks(intent)
             if self._is_reached(intent):
-                self._finish(intent, places, lock, self._restore(intent), patience)
+                self._finish(intent, lock, self._restore(intent), patience)
             else:
                 intent.done()
 
@@ -242,13 +225,13 @@ class Writer:
                 added.append(Added(path, blob, source))
         return added
 
-    def _clear_ref_locks(self, intent: Intent, places: _Places) -> None:
+    def _clear_ref_locks(self, intent: Intent) -> None:
         """Remove ref locks of the dead git child that the journal names.
 
         Its lock is either still empty or holds the commit it was to set; a lock of anybody else
         holds another commit, or does not stay empty.
         """
-        for file in _ref_locks(intent, places):
+        for file in _ref_locks(intent, *self._git.places):
             if _content(file) == b"":
                 time.sleep(_SETTLE)
             if _content(file) in (b"", intent.new.encode()):
@@ -258,20 +241,13 @@ class Writer:
         found = self._objects.get(ref)
         return "" if found is None else found.id
 
-    def _places(self) -> _Places:
+    def _branch(self) -> str:
         ref = self._git.run("symbolic-ref", "-q", "HEAD", accept=(0, 1)).decode().strip()
         if not ref:
             raise PatchHubError(
                 "E702", "the registry's repository is on no branch", hint="git switch main"
             )
-        own = common = self._git.root / ".git"
-        if not own.is_dir():  # a linked work tree
-            own, common = (self._absolute(f"--{which}-dir") for which in ("git", "git-common"))
-        return _Places(own, common, ref)
-
-    def _absolute(self, which: str) -> Path:
-        output = self._git.run("rev-parse", "--path-format=absolute", which)
-        return Path(os.fsdecode(output.removesuffix(b"\n")))
+        return ref
 
 
 class _MovedError(Exception):
@@ -282,8 +258,16 @@ class _MovedError(Exception):
         self.found = found
 
 
-def _ref_locks(intent: Intent, places: _Places) -> tuple[Path, Path]:
-    return (places.common / f"{intent.ref}.lock", places.own / "HEAD.lock")
+def _stored(git: Git, directory: Path, files: Mapping[str, bytes]) -> list[Added]:
+    paths = sorted(files)
+    sources = [directory / str(i) for i in range(len(paths))]
+    for path, source in zip(paths, sources, strict=True):
+        source.write_bytes(files[path])
+    return list(map(Added, paths, tree.write_blobs(git, sources), sources))
+
+
+def _ref_locks(intent: Intent, own: Path, common: Path) -> tuple[Path, Path]:
+    return (common / f"{intent.ref}.lock", own / "HEAD.lock")
 
 
 def _content(file: Path) -> bytes | None:

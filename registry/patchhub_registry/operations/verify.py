@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from patchhub_registry.audit import Finding
     from patchhub_registry.operations.directory import DirectoryReport
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
-    from patchhub_registry.verify import Finding, Report
+    from patchhub_registry.verify import Report
 
 
 @dataclass(frozen=True, slots=True)
