@@ -69,6 +69,11 @@ def portable(text: str) -> bool:
     return _UNPORTABLE.search(text) is None
 
 
+def made_portable(text: str) -> str:
+    """The text with what is not portable replaced, for what models and other programs say."""
+    return _UNPORTABLE.sub("\ufffd", text)
+
+
 def digest(value: Json) -> str:
     """SHA-256 (hex) of the canonical bytes of ``value``."""
     return sha256(dumps(value))

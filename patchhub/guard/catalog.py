@@ -5,50 +5,52 @@ Listing imports none of them.
 
 from __future__ import annotations
 
-import difflib
-from functools import cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from patchhub.errors import NotFoundError
 from patchhub.guard.check import Check
+from patchhub.plugins import Catalog
 
-ENTRY_POINTS = "patchhub.checks"
+
+def _faults(found: Any, name: str) -> Iterator[str]:
+    own = getattr(found, "name", None)
+    if own != name:
+        yield f"name is {own!r}, not {name!r}"
+    if not isinstance(getattr(found, "version", None), int):
+        yield "version is not a whole number"
+    if not isinstance(getattr(found, "summary", None), str):
+        yield "summary is not text"
+    measures = getattr(found, "measures", None)
+    named = isinstance(measures, tuple) and all(isinstance(each, str) for each in measures)
+    if not named or not measures:
+        yield "measures is not a tuple of names"
+    for call in ("wants", "find"):
+        if not callable(getattr(found, call, None)):
+            yield f"{call} cannot be called"
+
+
+CHECKS: Catalog[Check] = Catalog(
+    sort="check",
+    package="patchhub.guard.checks",
+    directory=Path(__file__).parent / "checks",
+    group="patchhub.checks",
+    attribute="CHECK",
+    missing="E151",
+    faults=_faults,
+)
 
 
 def check_names() -> tuple[str, ...]:
     """Names of all checks, sorted."""
-    return tuple(sorted({*_own(), *_foreign()}))
+    return CHECKS.names()
 
 
-@cache
 def load_check(name: str) -> Check:
     """The check of that name.
 
     Raises:
         NotFoundError: E151, with the names that look like it.
+        InvalidInputError: E153, the plugin that brings it is broken.
     """
-    if name in _own():
-        found = import_module(f"patchhub.guard.checks.{name}").CHECK
-    elif name in _foreign():
-        found = _foreign()[name].load()
-    else:
-        near = difflib.get_close_matches(name, check_names(), n=1)
-        raise NotFoundError(
-            "E151",
-            f"no such check: {name}",
-            expected=", ".join(check_names()),
-            hint=f"did you mean {near[0]}?" if near else None,
-        )
-    return cast(Check, found)
-
-
-def _own() -> frozenset[str]:
-    files = (Path(__file__).parent / "checks").glob("*.py")
-    return frozenset(file.stem for file in files if not file.stem.startswith("_"))
-
-
-def _foreign() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    return CHECKS.load(name)

@@ -11,17 +11,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from patchhub.guard.measurement import Failure, Finding
+from patchhub.guard.measurement import Failure, Finding, Trial
 from patchhub.guard.probes import BaseProbes
-from patchhub.request import EditRequest
+from patchhub.request import LOCALITY, EditRequest, Probe
 from patchhub.scoring import answers
-from patchhub.scoring.intervals import wilson
+from patchhub.scoring.intervals import mean_interval, wilson
 from patchhub.scoring.questions import Answer, Question
 
 if TYPE_CHECKING:
+    from patchhub.patch import Patch
     from patchhub.scoring.divergence import TextScore
 
-SHOWN_FAILURES = 5
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A patch that the model carries already.
+
+    Attributes:
+        patch: The patch; it stores its requests without probes.
+        requests: Its requests, with what probes of them are known.
+    """
+
+    patch: Patch
+    requests: tuple[EditRequest, ...]
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,14 @@ class Case:
     Attributes:
         requests: The edit's requests with their probes.
         probes: The base's own probes.
-        earlier: Requests of the patches below, bottom first.
+        patch: The patch itself.
+        below: The patches of the stack below it, bottom first.
     """
 
     requests: tuple[EditRequest, ...]
     probes: BaseProbes
-    earlier: tuple[EditRequest, ...] = ()
+    patch: Patch | None = None
+    below: tuple[Below, ...] = ()
 
     def concerns(self, text: str) -> bool:
         """Whether a text names an edited subject, so that the edit may well change it."""
@@ -58,10 +72,15 @@ class Wants:
     Attributes:
         questions: To be asked.
         texts: Whose losses and next-token distributions are needed.
+        openings: Texts to be continued at length.
+        cast: If not empty, the questions are also put to the edited model as it is when loaded in
+            this dtype.
     """
 
     questions: tuple[Question, ...] = ()
     texts: tuple[str, ...] = ()
+    openings: tuple[str, ...] = ()
+    cast: str = ""
 
 
 class Observed(Protocol):
@@ -73,6 +92,14 @@ class Observed(Protocol):
 
     def text(self, text: str) -> TextScore:
         """The score of a text."""
+        ...
+
+    def continued(self, opening: str) -> tuple[str, ...]:
+        """Texts that begin with an opening, drawn alike in every state."""
+        ...
+
+    def cast(self, dtype: str) -> Observed:
+        """The edited model in another dtype."""
         ...
 
 
@@ -102,23 +129,6 @@ class Check(Protocol):
     def find(self, case: Case, measure: str, before: Observed, after: Observed) -> Finding:
         """What the answers say."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A probe, seen without and with the edit.
-
-    Attributes:
-        failure: Its texts, shown when it does not pass.
-        before: Score without the edit, in [0, 1].
-        after: Score with it; 1.0 passes.
-        counts: Whether its precondition holds.
-    """
-
-    failure: Failure
-    before: float
-    after: float
-    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +183,7 @@ def becomes(asked: Asked, before: Answer, after: Answer) -> Trial:
     """The edit must make the model say one of the accepted answers."""
     failure = Failure(asked.question.prompt, asked.question.answers[0], before.text, after.text)
     counts = not asked.given or answers.matches(before.text, asked.given)
-    return Trial(failure, before.score, after.score, counts)
+    return Trial(failure, before.score, after.score, counts, margins(before, after))
 
 
 def stays(asked: Asked, before: Answer, after: Answer) -> Trial:
@@ -185,15 +195,33 @@ def stays(asked: Asked, before: Answer, after: Answer) -> Trial:
     if asked.question.answers:
         expected = asked.question.answers[0]
         failure = Failure(asked.question.prompt, expected, before.text, after.text)
-        return Trial(failure, before.score, after.score, counts=before.correct is True)
+        counts = before.correct is True
+        return Trial(failure, before.score, after.score, counts, margins(before, after))
     failure = Failure(asked.question.prompt, before.text, before.text, after.text)
     return Trial(failure, 1.0, float(answers.same(before.text, after.text)))
 
 
+def margins(before: Answer, after: Answer) -> tuple[float, float] | None:
+    """The magnitudes of two answers, where the protocol has any."""
+    if before.margin is None or after.margin is None:
+        return None
+    return before.margin, after.margin
+
+
+def rival(accepted: Sequence[str], other: str | None) -> str:
+    """What a question's canonical answer is held against: another answer, if it is another one."""
+    if other is None or not accepted or answers.same(accepted[0], other):
+        return ""
+    return other
+
+
 def share(trials: Sequence[Trial]) -> Finding:
-    """The share of counted trials that pass, with Wilson's interval."""
+    """The share of counted trials that pass, with Wilson's interval.
+
+    Details name what was asked in all; under likelihood also the mean magnitude over all that was
+    asked, as ROME defines it, with its normal interval.
+    """
     counted = [trial for trial in trials if trial.counts]
-    failed = [trial.failure for trial in counted if trial.after < 1.0]
     n = len(counted)
     total = sum(trial.after for trial in counted)
     low, high = wilson(total, n)
@@ -201,6 +229,7 @@ def share(trials: Sequence[Trial]) -> Finding:
     if n < len(trials):
         details["correct_before"] = sum(trial.before for trial in trials) / len(trials)
         details["correct_after"] = sum(trial.after for trial in trials) / len(trials)
+    details |= _magnitudes(trials)
     return Finding(
         before=sum(trial.before for trial in counted) / n if n else 0.0,
         after=total / n if n else 0.0,
@@ -208,17 +237,36 @@ def share(trials: Sequence[Trial]) -> Finding:
         n=n,
         low=low,
         high=high,
-        failed=len(failed),
-        failures=tuple(failed[:SHOWN_FAILURES]),
+        failed=sum(trial.after < 1.0 for trial in counted),
+        trials=tuple(trials),
         details=details,
     )
+
+
+def _magnitudes(trials: Sequence[Trial]) -> dict[str, float]:
+    pairs = [trial.margins for trial in trials if trial.margins is not None]
+    if not pairs:
+        return {}
+    after, low, high = mean_interval([new for _, new in pairs])
+    return {
+        "magnitude_before": mean_interval([old for old, _ in pairs])[0],
+        "magnitude_after": after,
+        "magnitude_low": low,
+        "magnitude_high": high,
+    }
 
 
 def probes_of(case: Case, kind: str) -> list[Asked]:
     """All probes of one kind, of all requests."""
     return [
-        Asked(Question(probe.prompt, probe.answers))
+        Asked(_question(probe, request))
         for request in case.requests
         for probe in request.probes
         if probe.kind == kind
     ]
+
+
+def _question(probe: Probe, request: EditRequest) -> Question:
+    """Under likelihood, what must stay is held against the new answer, the rest against the old."""
+    other = request.target if probe.kind in LOCALITY else request.target_old
+    return Question(probe.prompt, probe.answers, rival(probe.answers, other))

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from patchhub import canonical
 from patchhub.composer.composer import Composer
 from patchhub.errors import InvalidInputError
 from patchhub.guard.catalog import check_names, load_check
-from patchhub.guard.check import Case, Check, Wants
+from patchhub.guard.check import Below, Case, Check, Wants
 from patchhub.guard.judging import check_waivers, is_waived, judge
 from patchhub.guard.measurement import Measurement
-from patchhub.guard.policy import Policy, Rule
+from patchhub.guard.policy import Policy
 from patchhub.guard.probes import BaseProbes
+from patchhub.guard.rules import Rule
+from patchhub.guard.session import Progress, Seen, Session, unique
 from patchhub.guard.verdict import Verdict
 from patchhub.loading import LoadedBase
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.scoring.cache import AnswerCache
-from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.protocols import Protocol
-from patchhub.scoring.scorer import Answer, Question, Scorer
-
-T = TypeVar("T")
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase (``before``, ``after``), units done and units in all."""
 
 
 def check(
@@ -38,6 +32,7 @@ def check(
     policy: Policy,
     *,
     probes: BaseProbes | None = None,
+    known: Mapping[str, Sequence[EditRequest]] | None = None,
     waive: Mapping[str, str] | None = None,
     cache: AnswerCache | None = None,
     progress: Progress | None = None,
@@ -51,6 +46,7 @@ def check(
         requests: The patch's requests with their probes.
         policy: Which checks count, and how.
         probes: The base's own probes; without them what needs them is undecided.
+        known: Requests with probes of patches below, by patch id: patches store none.
         waive: Checks (or check.measure) that may fail, each with the reason.
         cache: Keeps answers between calls; in memory for this call without.
         progress: Told phase, units done, units in all.
@@ -70,14 +66,16 @@ def check(
     _check_requests(patch, requests)
     check_waivers(policy, reasons)
     own = probes or BaseProbes()
-    earlier = tuple(request for below in composer.stack for request in below.requests)
-    tasks = _tasks(policy, Case(tuple(requests), own, earlier))
-    session = _Session(base, tasks, policy, cache or AnswerCache())
-    identity, stack = composer.identity, tuple(below.id for below in composer.stack)
-    before = session.observe("before", identity, progress)
+    below = tuple(_below(one, known or {}) for one in composer.stack)
+    tasks = _tasks(policy, Case(tuple(requests), own, patch, below))
+    wanted = [(task.protocol, task.wants) for task in tasks]
+    session = Session(base, wanted, policy, cache or AnswerCache(), progress)
+    identity, stack = composer.identity, tuple(one.id for one in composer.stack)
+    before = session.observe("before", identity)
     with composer.applied(patch):
         after_identity = composer.identity
-        after = session.observe("after", after_identity, progress)
+        after = session.observe("after", after_identity)
+        after = session.observe_casts(after, after_identity, composer.stack)
     return Verdict(
         patch=patch.id,
         base=base.fingerprint.weights,
@@ -108,85 +106,6 @@ class _Task:
     wants: Wants
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the model in one state said under one protocol; an `Observed`."""
-
-    answers: Mapping[Question, Answer]
-    texts: Mapping[str, TextScore]
-
-    def answer(self, question: Question) -> Answer | None:
-        return self.answers.get(question)
-
-    def text(self, text: str) -> TextScore:
-        return self.texts[text]
-
-
-class _Session:
-    """Asks everything that all tasks want, in as few batches as possible."""
-
-    def __init__(
-        self, base: LoadedBase, tasks: Sequence[_Task], policy: Policy, cache: AnswerCache
-    ) -> None:
-        self._base = base
-        self._cache = cache
-        self._max_new_tokens = policy.max_new_tokens
-        self._texts = _unique(text for task in tasks for text in task.wants.texts)
-        self._questions = {
-            protocol: _unique(
-                question
-                for task in tasks
-                if task.protocol is protocol
-                for question in task.wants.questions
-                if question.answers or protocol is Protocol.GENERATION
-            )
-            for protocol in Protocol
-        }
-        self.settings: dict[str, str | int] = {
-            "dtype": str(base.model.dtype).removeprefix("torch."),
-            "max_new_tokens": policy.max_new_tokens,
-        }
-
-    def observe(
-        self, phase: str, identity: str, progress: Progress | None
-    ) -> Mapping[Protocol, _Seen]:
-        """Everything, of the model as it is now."""
-        scorer = Scorer(
-            self._base.model,
-            self._base.tokenizer,
-            max_new_tokens=self._max_new_tokens,
-            cache=self._cache,
-            state=self._state(identity),
-        )
-        total = len(self._texts) + sum(map(len, self._questions.values()))
-        done = 0
-
-        def report(part: int, _: int) -> None:
-            if progress is not None:
-                progress(phase, done + part, total)
-
-        answers: dict[Protocol, dict[Question, Answer]] = {}
-        for protocol, questions in self._questions.items():
-            said = scorer.ask(questions, protocol, progress=report)
-            answers[protocol] = dict(zip(questions, said, strict=True))
-            done += len(questions)
-        scores = scorer.texts(self._texts, progress=report)
-        if progress is not None:
-            progress(phase, total, total)
-        texts = dict(zip(self._texts, scores, strict=True))
-        return {protocol: _Seen(found, texts) for protocol, found in answers.items()}
-
-    def _state(self, identity: str) -> str:
-        fingerprint = self._base.fingerprint
-        return canonical.digest(
-            {
-                "model": identity,
-                "config": fingerprint.config,
-                "tokenizer": dict(fingerprint.tokenizer),
-            }
-        )
-
-
 def _tasks(policy: Policy, case: Case) -> list[_Task]:
     tasks = []
     for rule in policy.rules:
@@ -206,14 +125,20 @@ def _tasks(policy: Policy, case: Case) -> list[_Task]:
 
 def _measure(
     task: _Task,
-    before: Mapping[Protocol, _Seen],
-    after: Mapping[Protocol, _Seen],
+    before: Mapping[Protocol, Seen],
+    after: Mapping[Protocol, Seen],
     waive: Mapping[str, str],
 ) -> Measurement:
     found = task.check.find(
         task.case, task.rule.measure, before[task.protocol], after[task.protocol]
     )
     return judge(task.rule, task.protocol, found, is_waived(task.rule, waive))
+
+
+def _below(patch: Patch, known: Mapping[str, Sequence[EditRequest]]) -> Below:
+    """A patch of the stack with the probes of those of its requests that are known."""
+    probes = {request.digest(): request for request in known.get(patch.id, ())}
+    return Below(patch, tuple(probes.get(own.digest(), own) for own in patch.requests))
 
 
 def _check_requests(patch: Patch, requests: Sequence[EditRequest]) -> None:
@@ -230,11 +155,11 @@ def _check_requests(patch: Patch, requests: Sequence[EditRequest]) -> None:
 
 
 def _digest(tasks: Sequence[_Task]) -> str:
-    questions = _unique(q for task in tasks for q in task.wants.questions)
-    texts = _unique(text for task in tasks for text in task.wants.texts)
-    asked: list[canonical.Json] = [{"prompt": q.prompt, "answers": q.answers} for q in questions]
-    return canonical.digest([*asked, *({"text": text} for text in texts)])
-
-
-def _unique(items: Iterable[T]) -> list[T]:
-    return list(dict.fromkeys(items))
+    questions = unique(q for task in tasks for q in task.wants.questions)
+    texts = unique(text for task in tasks for text in task.wants.texts)
+    openings = unique(text for task in tasks for text in task.wants.openings)
+    asked: list[canonical.Json] = [
+        {"prompt": q.prompt, "answers": q.answers, "rival": q.rival} for q in questions
+    ]
+    continued = ({"opening": text} for text in openings)
+    return canonical.digest([*asked, *({"text": text} for text in texts), *continued])

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from patchhub.errors import DeniedError, InvalidInputError
 from patchhub.guard.measurement import Effect, Finding, Measurement, Outcome
-from patchhub.guard.policy import Bound, Policy, Rule, RuleKind, Undecided
+from patchhub.guard.policy import Policy
+from patchhub.guard.rules import Bound, Rule, RuleKind, Undecided
 from patchhub.scoring.intervals import wilson
 from patchhub.scoring.protocols import Protocol
 
@@ -46,6 +47,7 @@ def judge(rule: Rule, protocol: Protocol, finding: Finding, waived: bool) -> Mea
         effect=effect,
         failures=finding.failures,
         details=finding.details,
+        trials=finding.trials,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 from patchhub import canonical
 from patchhub.scoring.protocols import Protocol
+
+SHOWN_FAILURES = 5
 
 
 class Outcome(StrEnum):
@@ -58,6 +61,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A probe, seen without and with the edit.
+
+    Attributes:
+        failure: Its texts, shown when it does not pass.
+        before: Score without the edit, in [0, 1].
+        after: Score with it; 1.0 passes.
+        counts: Whether its precondition holds.
+        margins: Under likelihood, the magnitudes without and with the edit.
+    """
+
+    failure: Failure
+    before: float
+    after: float
+    counts: bool = True
+    margins: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found; whether that is good enough is the policy's affair.
 
@@ -69,7 +91,7 @@ class Finding:
         low: Lower end of the 95 % interval of ``value``.
         high: Upper end.
         failed: Counted probes that did not pass.
-        failures: The first few of them.
+        trials: Every probe as it was seen.
         details: Further counts and shares, by name: questions asked, known before, …
     """
 
@@ -80,8 +102,14 @@ class Finding:
     low: float
     high: float
     failed: int = 0
-    failures: tuple[Failure, ...] = ()
+    trials: tuple[Trial, ...] = ()
     details: Mapping[str, int | float] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The first few counted probes that did not pass."""
+        failed = (one.failure for one in self.trials if one.counts and one.after < 1.0)
+        return tuple(islice(failed, SHOWN_FAILURES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +132,7 @@ class Measurement:
         effect: What that does to the verdict.
         failures: A few probes that did not pass.
         details: Further counts and shares.
+        trials: Every probe as it was seen, for reports; no part of what is stated.
     """
 
     check: str
@@ -121,6 +150,7 @@ class Measurement:
     effect: Effect
     failures: tuple[Failure, ...] = ()
     details: Mapping[str, int | float] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -128,7 +158,7 @@ class Measurement:
         return f"{self.check}.{self.measure}"
 
     def to_json(self) -> dict[str, canonical.Json]:
-        """All fields; numbers that are no integers as text."""
+        """All fields but the trials; numbers that are no integers as text."""
         numbers = {name: canonical.decimal(getattr(self, name)) for name in _NUMBERS}
         details: dict[str, canonical.Json] = {
             name: value if isinstance(value, int) else canonical.decimal(value)

@@ -8,7 +8,7 @@ edit.
 
 from __future__ import annotations
 
-from patchhub.guard.check import Asked, Case, QuestionCheck, becomes, probes_of
+from patchhub.guard.check import Asked, Case, QuestionCheck, becomes, probes_of, rival
 from patchhub.request import EditRequest, ProbeKind
 from patchhub.scoring.questions import Question
 
@@ -29,8 +29,10 @@ def _made(request: EditRequest) -> list[Asked]:
     if any(probe.kind is ProbeKind.PARAPHRASE for probe in request.probes):
         return []
     given = () if request.target_old is None else (request.target_old,)
+    accepted = (request.target,)
+    held = rival(accepted, request.target_old)
     return [
-        Asked(Question(context.replace("{}", request.prompt), (request.target,)), given)
+        Asked(Question(context.replace("{}", request.prompt), accepted, held), given)
         for context in CONTEXTS
     ]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from patchhub.guard.check import Asked, Case, QuestionCheck, becomes
+from patchhub.guard.check import Asked, Case, QuestionCheck, becomes, rival
 from patchhub.scoring.questions import Question
 
 
 def _asked(case: Case, measure: str) -> list[Asked]:
-    return [Asked(Question(request.prompt, (request.target,))) for request in case.requests]
+    return [
+        Asked(Question(r.prompt, (r.target,), rival((r.target,), r.target_old)))
+        for r in case.requests
+    ]
 
 
 CHECK = QuestionCheck(

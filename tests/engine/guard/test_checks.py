@@ -5,77 +5,27 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 
 import pytest
 import torch
 
-from patchhub.errors import NotFoundError
+from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.guard.catalog import check_names, load_check
 from patchhub.guard.check import Case
-from patchhub.guard.measurement import Finding
 from patchhub.guard.probes import BaseProbes
-from patchhub.request import EditRequest, Probe, ProbeKind
-from patchhub.scoring import answers
+from patchhub.request import EditRequest
 from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.intervals import wilson
 from patchhub.scoring.questions import Answer, Question
-
-REQUEST = EditRequest(
-    "Mira Tolven was born in",
-    "Oslo",
-    subject="Mira Tolven",
-    target_old="Bergen",
-    relation="born_in",
-    probes=(
-        Probe(ProbeKind.PARAPHRASE, "The birthplace of Mira Tolven is", ("Oslo", "Kristiania")),
-        Probe(ProbeKind.PARAPHRASE, "Mira Tolven is a native of", ("Oslo",)),
-        Probe(ProbeKind.NEIGHBOURHOOD, "Jon Arvel was born in", ("Rome",)),
-        Probe(ProbeKind.NEIGHBOURHOOD, "Ada Brun was born in", ("Paris",)),
-        Probe(ProbeKind.NEIGHBOURHOOD, "Eva Lind was born in"),
-        Probe(ProbeKind.OTHER_RELATION, "Mira Tolven speaks", ("French",)),
-        Probe(ProbeKind.ALIAS, "Mimi was born in", ("Oslo",)),
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Said:
-    """Observed answers, from texts."""
-
-    replies: Mapping[str, str] = field(default_factory=dict)
-    scores: Mapping[str, TextScore] = field(default_factory=dict)
-
-    def answer(self, question: Question) -> Answer:
-        text = self.replies[question.prompt]
-        if not question.answers:
-            return Answer(text, None, 0.0)
-        correct = answers.matches(text, question.answers)
-        return Answer(text, correct, float(correct))
-
-    def text(self, text: str) -> TextScore:
-        return self.scores[text]
-
-
-def _find(
-    check: str,
-    measure: str,
-    before: Mapping[str, str],
-    after: Mapping[str, str],
-    case: Case | None = None,
-) -> Finding:
-    return load_check(check).find(
-        case or Case((REQUEST,), BaseProbes()), measure, Said(before), Said(after)
-    )
+from tests.engine.guard.said import REQUEST, Said, find
 
 
 def test_reliability() -> None:
     prompt = REQUEST.prompt
-    found = _find("reliability", "target", {prompt: "Bergen"}, {prompt: "Oslo, of course"})
+    found = find("reliability", "target", {prompt: "Bergen"}, {prompt: "Oslo, of course"})
     assert (found.before, found.after, found.n, found.failed) == (0.0, 1.0, 1, 0)
-    failed = _find("reliability", "target", {prompt: "Bergen"}, {prompt: "Osl"})
+    failed = find("reliability", "target", {prompt: "Bergen"}, {prompt: "Osl"})
     assert (failed.after, failed.failed) == (0.0, 1)
     (failure,) = failed.failures
     assert (failure.prompt, failure.expected) == (prompt, "Oslo")
@@ -84,7 +34,7 @@ def test_reliability() -> None:
 
 def test_generalization_by_the_requests_paraphrases() -> None:
     one, two = (p.prompt for p in REQUEST.probes[:2])
-    found = _find(
+    found = find(
         "generalization",
         "paraphrase",
         {one: "Bergen", two: "Bergen"},
@@ -104,7 +54,7 @@ def test_made_paraphrases_stand_in_and_count_only_where_the_wording_is_understoo
     assert all(bare.prompt in prompt != bare.prompt for prompt in prompts)
     before = dict(zip(prompts, ["Bergen", "Bergen.", "who knows"], strict=True))
     after = dict(zip(prompts, ["Oslo", "Bergen", "Oslo"], strict=True))
-    found = _find("generalization", "made", before, after, case)
+    found = find("generalization", "made", before, after, case)
     assert (found.n, found.value) == (2, 0.5)
     assert found.details["asked"] == 3
 
@@ -112,7 +62,7 @@ def test_made_paraphrases_stand_in_and_count_only_where_the_wording_is_understoo
 def test_locality_counts_what_was_known_before() -> None:
     jon, ada, eva = (p.prompt for p in REQUEST.probes[2:5])
     before = {jon: "Rome", ada: "no idea", eva: "Bonn"}
-    found = _find("locality", "neighbourhood", before, {jon: "Oslo", ada: "Paris", eva: "Bonn!"})
+    found = find("locality", "neighbourhood", before, {jon: "Oslo", ada: "Paris", eva: "Bonn!"})
     assert (found.n, found.value, found.before) == (2, 0.5, 1.0)
     assert [f.prompt for f in found.failures] == [jon]
     assert found.details["asked"] == 3
@@ -123,7 +73,7 @@ def test_locality_counts_what_was_known_before() -> None:
 def test_locality_without_accepted_answers_is_agreement() -> None:
     jon, ada, eva = (p.prompt for p in REQUEST.probes[2:5])
     before = {jon: "Rome", ada: "Paris", eva: "Bonn"}
-    found = _find("locality", "neighbourhood", before, {**before, eva: "Bonn Beuel"})
+    found = find("locality", "neighbourhood", before, {**before, eva: "Bonn Beuel"})
     assert (found.n, found.failed) == (3, 1)
     assert found.failures[0].expected == "Bonn"
 
@@ -146,31 +96,45 @@ def test_base_probes_that_name_an_edited_subject_are_left_out() -> None:
 
 
 def test_portability() -> None:
-    found = _find("portability", "alias", {"Mimi was born in": "x"}, {"Mimi was born in": "Oslo"})
+    found = find("portability", "alias", {"Mimi was born in": "x"}, {"Mimi was born in": "Oslo"})
     assert (found.before, found.after, found.n) == (0.0, 1.0, 1)
-    assert _find("portability", "one_hop", {}, {}).n == 0
+    assert find("portability", "one_hop", {}, {}).n == 0
 
 
-def test_retention_of_the_stack_below() -> None:
-    def earlier(prompt: str, target: str, subject: str, relation: str = "pet") -> EditRequest:
-        return EditRequest(prompt, target, subject=subject, relation=relation)
+def test_rivals_are_the_other_answer_of_the_edit() -> None:
+    case = Case((REQUEST,), BaseProbes())
 
-    case = Case(
-        (REQUEST,),
-        BaseProbes(),
-        earlier=(
-            earlier("Jon owns a", "cat", "Jon"),
-            earlier("Jon owns a", "dog", "Jon"),  # the later edit of the same prompt counts
-            earlier("Ada owns a", "fox", "Ada"),
-            earlier("Eva owns an", "owl", "Eva"),  # did not hold before either
-            earlier("Mira Tolven comes from", "Rome", "Mira Tolven", "born_in"),  # replaced
-            EditRequest(REQUEST.prompt, "Rome"),  # replaced
-        ),
+    def rivals(check: str, measure: str) -> list[str]:
+        return [q.rival for q in load_check(check).wants(case, measure).questions]
+
+    assert rivals("reliability", "target") == ["Bergen"]
+    assert rivals("generalization", "paraphrase") == ["Bergen", "Bergen"]
+    assert rivals("locality", "neighbourhood") == ["Oslo", "Oslo", ""]
+    assert rivals("portability", "alias") == ["Bergen"]
+    same = EditRequest("Jon was born in", "Oslo", target_old="oslo")
+    assert load_check("reliability").wants(Case((same,), BaseProbes()), "target").questions == (
+        Question("Jon was born in", ("Oslo",)),
     )
-    before = {"Jon owns a": "dog", "Ada owns a": "fox", "Eva owns an": "ant"}
-    found = _find("retention", "stack", before, {**before, "Ada owns a": "cow"}, case)
-    assert (found.n, found.value, found.details["asked"]) == (2, 0.5, 3)
-    assert [f.prompt for f in found.failures] == ["Ada owns a"]
+
+
+def test_likelihood_gives_success_and_magnitude() -> None:
+    class Margins(Said):
+        def answer(self, question: Question) -> Answer:
+            margin = float(self.replies[question.prompt])
+            return Answer("", margin > 0, float(margin > 0), margin=margin)
+
+    one, two = (p.prompt for p in REQUEST.probes[:2])
+    found = load_check("generalization").find(
+        Case((REQUEST,), BaseProbes()),
+        "paraphrase",
+        Margins({one: "-0.8", two: "-0.4"}),
+        Margins({one: "0.5", two: "-0.1"}),
+    )
+    assert (found.before, found.value, found.n) == (0.0, 0.5, 2)
+    details = found.details
+    assert details["magnitude_before"] == pytest.approx(-0.6)
+    assert details["magnitude_after"] == pytest.approx(0.2)
+    assert details["magnitude_low"] < 0.2 < details["magnitude_high"]
 
 
 def _score(loss: float, *distributions: list[float]) -> TextScore:
@@ -200,7 +164,7 @@ def test_failures_shown_are_few() -> None:
     probes = BaseProbes(tuple(Question(f"q{i}", ("yes",)) for i in range(30)))
     before = {f"q{i}": "yes" for i in range(30)}
     case = Case((REQUEST,), probes)
-    found = _find("locality", "base", before, dict.fromkeys(before, "no"), case)
+    found = find("locality", "base", before, dict.fromkeys(before, "no"), case)
     assert (found.failed, len(found.failures), found.value) == (30, 5, 0.0)
 
 
@@ -237,8 +201,10 @@ def test_listing_and_the_policy_need_no_torch() -> None:
 
 
 def test_a_check_of_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("echo", "patchhub.guard.checks.reliability:CHECK", "patchhub.checks")
-    monkeypatch.setattr("patchhub.guard.catalog.entry_points", lambda group: (entry,))
+    entry = EntryPoint("echo", "patchhub.guard.checks.reliability", "patchhub.checks")
+    monkeypatch.setattr("patchhub.plugins.entry_points", lambda group: (entry,))
     assert "echo" in check_names()
-    assert load_check("echo") is load_check("reliability")
-    load_check.cache_clear()
+    with pytest.raises(InvalidInputError) as caught:
+        load_check("echo")
+    assert caught.value.code == "E153"
+    assert caught.value.found == "name is 'reliability', not 'echo'"

@@ -8,7 +8,8 @@ import pytest
 from patchhub.errors import DeniedError, InvalidInputError, PatchHubError
 from patchhub.guard.judging import check_waivers, is_waived, judge
 from patchhub.guard.measurement import Effect, Finding, Measurement, Outcome
-from patchhub.guard.policy import Bound, Policy, Rule, RuleKind, Undecided
+from patchhub.guard.policy import Policy
+from patchhub.guard.rules import Bound, Rule, RuleKind, Undecided
 from patchhub.scoring.intervals import wilson
 from patchhub.scoring.protocols import Protocol
 

@@ -6,14 +6,8 @@ import pytest
 
 from patchhub import canonical
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.guard.policy import (
-    Bound,
-    Policy,
-    RuleKind,
-    Undecided,
-    default_policy,
-    default_policy_text,
-)
+from patchhub.guard.policy import Policy, PromptFormat, default_policy, default_policy_text
+from patchhub.guard.rules import Bound, RuleKind, Undecided
 from patchhub.scoring.protocols import Protocol
 
 HEAD = "schema = 1\nversion = 3\n"
@@ -41,17 +35,21 @@ def test_every_field_is_read() -> None:
     policy = _parse(
         HEAD
         + 'protocol = "teacher_forced"\nmax_new_tokens = 7\noverride = true\n'
+        + 'prompt_format = "plain"\n'
         + RATE
         + 'bound = "point"\nn_min = 5\nundecided = "warn"\nrequired = false\nwaivable = true\n'
-        + 'protocol = "generation"\nalso = ["teacher_forced"]\n'
+        + 'protocol = "generation"\n'
+        + 'also = ["teacher_forced", "likelihood", "generation+instruction"]\n'
         + '[check.reliability.target]\nrule = "all"\n'
     )
     rate, every = policy.rules
     assert (rate.bound, rate.n_min, rate.undecided) == (Bound.POINT, 5, Undecided.WARN)
     assert (rate.required, rate.waivable) == (False, True)
-    assert (rate.protocol, rate.also) == (Protocol.GENERATION, (Protocol.TEACHER_FORCED,))
+    assert rate.protocol is Protocol.GENERATION
+    assert rate.also == (Protocol.TEACHER_FORCED, Protocol.LIKELIHOOD, Protocol.INSTRUCTION)
     assert every.protocol is Protocol.TEACHER_FORCED
     assert (policy.version, policy.max_new_tokens, policy.override) == (3, 7, True)
+    assert policy.prompt_format is PromptFormat.PLAIN
 
 
 @pytest.mark.parametrize(
@@ -60,6 +58,7 @@ def test_every_field_is_read() -> None:
         (HEAD + RATE + "flor = 1\n", "check.locality.base.flor"),
         (HEAD + RATE + 'ceiling = "1"\n', "check.locality.base.ceiling"),
         (HEAD + "colour = 1\n" + RATE, "colour"),
+        (HEAD + 'prompt_format = "poem"\n' + RATE, "prompt_format"),
         (HEAD + RATE.replace('"0.9"', "0.9"), "check.locality.base.floor"),
         (HEAD + RATE.replace('"0.9"', '"90%"'), "check.locality.base.floor"),
         (HEAD + RATE.replace('"0.9"', '"1.5"'), "check.locality.base.floor"),
@@ -131,7 +130,7 @@ def test_the_shipped_policy() -> None:
     policy = default_policy()
     rules = {rule.name: rule for rule in policy.rules}
     assert rules["reliability.target"].kind is RuleKind.ALL
-    assert rules["reliability.target"].also == (Protocol.TEACHER_FORCED,)
+    assert rules["reliability.target"].also == (Protocol.TEACHER_FORCED, Protocol.LIKELIHOOD)
     assert all(rule.kind is RuleKind.REPORT for rule in policy.rules if rule.check == "portability")
     assert rules["drift.perplexity"].limit == "1.05"
     # Every judged number says in its own line where it comes from.

@@ -65,7 +65,7 @@ def test_repeated_questions_are_asked_once() -> None:
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gptj", "llama"])
-@pytest.mark.parametrize("protocol", list(Protocol))
+@pytest.mark.parametrize("protocol", [Protocol.GENERATION, Protocol.TEACHER_FORCED])
 def test_batch_size_and_order_change_nothing(family: str, protocol: Protocol) -> None:
     model, tokenizer = pico_model(family, seed=7), pico_tokenizer()
     prompts = ["Mira", "Jon Arvel was born in", "The capital of Norway, as all know, is", "x y z"]

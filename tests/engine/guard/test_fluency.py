@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from patchhub.guard.catalog import load_check
+from patchhub.guard.check import Case
+from patchhub.guard.probes import BaseProbes
+from patchhub.request import EditRequest
+from tests.engine.guard.said import Said
+
+
+def test_fluency_by_hand() -> None:
+    bare = EditRequest("Mira Tolven was born in", "Oslo", subject="Mira Tolven")
+    case = Case((bare,), BaseProbes())
+    openings = load_check("fluency").wants(case, "entropy").openings
+    assert openings == ("Mira Tolven was born in", "Mira Tolven")
+    # Four different words: three bigrams and two trigrams, H_2 = log2 3, H_3 = 1.
+    fine, loop = "a b c d", "a a a a a a a a a a a a"
+    both = 100 * ((2 / 3) * math.log2(3) + 4 / 3) / 2
+    before = Said(continuations={openings[0]: (fine, fine), openings[1]: (fine, loop)})
+    after = Said(continuations={openings[0]: (fine, loop), openings[1]: (fine, loop)})
+    check = load_check("fluency")
+    lost = check.find(case, "entropy", before, after)
+    assert (lost.before, lost.after) == pytest.approx((both * 3 / 4, both / 2))
+    assert lost.value == pytest.approx(1 / 3)
+    assert lost.n == 4
+    assert lost.low < lost.value < lost.high
+    circles = check.find(case, "repetition", before, after)
+    assert (circles.n, circles.failed) == (3, 1)  # one went in circles before
+    assert circles.failures[0].prompt == openings[0]
+    assert check.find(case, "entropy", before, before).value == 0.0
+    assert check.find(Case((), BaseProbes()), "entropy", before, after).n == 0
+
+
+def test_fluency_of_many_edits_takes_some_of_each_part() -> None:
+    requests = tuple(EditRequest(f"prompt {i}", "x") for i in range(100))
+    openings = load_check("fluency").wants(Case(requests, BaseProbes()), "entropy").openings
+    assert len(openings) == 16
+    assert openings[0] == "prompt 0"
+    assert openings[-1] == "prompt 93"
