@@ -10,6 +10,7 @@ Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over tex
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from torch import Tensor
 from patchhub import canonical
 from patchhub.editing.solver import factorise
 from patchhub.editing.tokens import encode, filler_id, pad
-from patchhub.editing.trace import seen_inputs, stopped_after
+from patchhub.editing.trace import by_row, seen_inputs, stopped_after
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
@@ -83,13 +84,13 @@ class Moments:
         return canonical.digest({"count": self.count, "sums": values})
 
 
-def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
-    """Name of the statistics of ``corpus`` (a digest) under a base: all that decides their bits.
+def content_of(base: LoadedBase, corpus: str, *, cap: int) -> dict[str, canonical.Json]:
+    """All that decides the bits of the statistics of ``corpus`` (a digest) under a base.
 
     The thread count does on a CPU, and a patch records both: a hit must not change its id.
     """
     device = base.model.device.type
-    value: canonical.Json = {
+    return {
         "base": base.fingerprint.weights,
         "corpus": corpus,
         "cap": cap,
@@ -98,12 +99,32 @@ def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
         "threads": torch.get_num_threads() if device == "cpu" else 0,
         "site": base.arch.decoder.mlp_out,
     }
-    return canonical.digest(value)
+
+
+def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
+    """Name of such statistics."""
+    return canonical.digest(content_of(base, corpus, cap=cap))
+
+
+def cache_file(cache: Path, key: str) -> Path:
+    """Where a cache keeps the statistics of a name."""
+    return cache / f"moments-{key[:32]}.safetensors"
 
 
 def corpus_digest(texts: Sequence[str]) -> str:
     """SHA-256 over texts in their order."""
     return canonical.digest(list(texts))
+
+
+def described(file: Path) -> tuple[Mapping[str, canonical.Json], tuple[int, ...]] | None:
+    """What a cache file holds: what decides its content, and which blocks; None without one."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as stored:
+            content = json.loads((stored.metadata() or {})["content"])
+            names = set(stored.keys()) - {"count"}
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    return content, tuple(sorted(map(int, names)))
 
 
 def moments_of(
@@ -125,8 +146,9 @@ def moments_of(
         cache: Directory for one file per content key; ``None`` keeps nothing.
         progress: Told texts done and texts in all.
     """
-    key = content_key(base, corpus, cap=_cap(base))
-    file = None if cache is None else cache / f"moments-{key[:32]}.safetensors"
+    content = content_of(base, corpus, cap=_cap(base))
+    key = canonical.digest(content)
+    file = None if cache is None else cache_file(cache, key)
     known = _load(file, key) if file is not None else None
     missing = sorted(set(layers) - set(known.layers if known else ()))
     if known is not None and not missing:
@@ -134,7 +156,7 @@ def moments_of(
     fresh = compute_moments(base, texts(), missing, key=key, progress=progress)
     both = Moments(key, {**(known.sums if known else {}), **fresh.sums}, fresh.count)
     if file is not None:
-        _save(both, file)
+        _save(both, file, content)
     return both
 
 
@@ -165,7 +187,7 @@ def compute_moments(
             base.model.base_model(input_ids=batch.ids, attention_mask=batch.mask)
         real = batch.mask.bool()
         for name, layer in names.items():
-            keys = seen[name][real]
+            keys = by_row(seen[name], len(rows))[real]
             product = (keys.T @ keys).double().cpu()
             sums[layer] = sums[layer].add_(product) if layer in sums else product
         count += int(real.sum())
@@ -202,11 +224,11 @@ def _bytes(tensor: Tensor) -> memoryview:
     return memoryview(tensor.contiguous().numpy().data).cast("B")
 
 
-def _save(moments: Moments, file: Path) -> None:
+def _save(moments: Moments, file: Path, content: canonical.Json) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {str(n): t.contiguous() for n, t in moments.sums.items()}
     tensors["count"] = torch.tensor(moments.count)
-    data = safetensors.torch.save(tensors, metadata={"key": moments.key})
+    data = safetensors.torch.save(tensors, metadata={"content": canonical.dumps(content).decode()})
     temporary = file.with_suffix(f".{os.getpid()}")
     temporary.write_bytes(data)
     temporary.replace(file)
@@ -216,7 +238,8 @@ def _load(file: Path, key: str) -> Moments | None:
     """The cached statistics; an unreadable file or one of another key is as good as none."""
     try:
         with safetensors.safe_open(file, framework="pt") as stored:
-            if (stored.metadata() or {}).get("key") != key:
+            content = (stored.metadata() or {}).get("content", "")
+            if canonical.sha256(content.encode()) != key:
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from patchhub.editing.resume import CutRows, from_layer, recorded_below
 from patchhub.editing.settings import require
 from patchhub.editing.tokens import Row
-from patchhub.editing.trace import changed_output, seen_inputs, seen_outputs, unwrap
+from patchhub.editing.trace import by_row, changed_output, seen_inputs, seen_outputs, unwrap
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
 
@@ -116,7 +116,7 @@ def find_target(
     Raises:
         InvalidInputError: E148, the loss became infinite or undefined.
     """
-    batch = CutRows(model, arch, [*rows, essence], filler)
+    batch, count = CutRows(model, arch, [*rows, essence], filler), len(rows) + 1
     places, positions = _places(batch, len(rows))
     weights = torch.tensor(
         [1.0 / (len(rows) * len(row.slots)) for row in rows for _ in row.slots],
@@ -132,15 +132,16 @@ def find_target(
         ):
             logits = batch.run(places, positions)
         start = _Start(
-            origin=unwrap(out["site"])[0, 0].clone(),
-            keys=into["down"][: len(rows), 0].clone(),
-            outputs=unwrap(out["down"])[: len(rows), 0].clone(),
+            origin=by_row(unwrap(out["site"]), count)[0, 0].clone(),
+            keys=by_row(into["down"], count)[: len(rows), 0].clone(),
+            outputs=by_row(unwrap(out["down"]), count)[: len(rows), 0].clone(),
             essence=logits[-1].log_softmax(-1),
         )
     delta = torch.zeros_like(start.origin).requires_grad_()
 
-    def shifted(hidden: Tensor) -> Tensor:
-        return torch.cat([hidden[:, :1] + delta, hidden[:, 1:]], dim=1)
+    def shifted(output: Tensor) -> Tensor:
+        hidden = by_row(output, count)
+        return torch.cat([hidden[:, :1] + delta, hidden[:, 1:]], dim=1).reshape(output.shape)
 
     def loss() -> Tensor:
         log_p = batch.run(places, positions).log_softmax(-1)

@@ -31,6 +31,14 @@ def rewrap(output: Any, hidden: Tensor) -> Any:
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
+def by_row(hidden: Tensor, rows: int) -> Tensor:
+    """Hidden states as ``(rows, positions, d)``; OPT's MLP has rows and positions in one dimension.
+
+    A view: reshaping the result to ``hidden.shape`` undoes it.
+    """
+    return hidden.reshape(rows, -1, hidden.shape[-1])
+
+
 def first_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """The hidden states among a module's arguments."""
     for value in (*args, kwargs.get("hidden_states"), *kwargs.values()):

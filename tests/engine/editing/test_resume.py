@@ -6,11 +6,20 @@ from torch import Tensor
 
 from patchhub.editing.resume import CutRows, from_layer, recorded_below
 from patchhub.editing.tokens import Row, subject_row, target_row
-from patchhub.editing.trace import changed_output
+from patchhub.editing.trace import by_row, changed_output
 from patchhub.errors import InvalidInputError
 from patchhub.sites import module_of
 from tests.engine.editing.support import pico_base
-from tests.pico import FAMILIES
+from tests.pico import DECODER_ONLY, WIDTH
+
+SINGLE = {"gemma2": torch.float32}
+"""Gemma 2's attention passes through float32, where float64's mask is infinite and padding NaN."""
+
+
+def precision(family: str) -> tuple[torch.dtype, float]:
+    """The dtype to compute in, and what may differ."""
+    dtype = SINGLE.get(family, torch.float64)
+    return dtype, 1e-9 if dtype is torch.float64 else 1e-4
 
 
 def rows(family: str) -> list[Row]:
@@ -30,15 +39,15 @@ def places(batch: CutRows) -> tuple[Tensor, Tensor]:
 
 def plain(family: str, delta: Tensor | None, layer: int) -> Tensor:
     """Log-probabilities at all slots, one whole row at a time."""
-    base = pico_base(family, torch.float64)
+    base = pico_base(family, precision(family)[0])
     module = module_of(base.model, base.arch.path("mlp", layer, base.model))
     found = []
     for row in rows(family):
 
-        def change(hidden: Tensor, at: int = row.lookup) -> Tensor:
-            mark = torch.zeros_like(hidden)
-            mark[:, at] = 0.0 if delta is None else delta
-            return hidden + mark
+        def change(output: Tensor, at: int = row.lookup) -> Tensor:
+            mark = torch.zeros_like(output)
+            by_row(mark, 1)[:, at] = 0.0 if delta is None else delta
+            return output + mark
 
         with torch.no_grad(), changed_output(module, change):
             logits = base.model(input_ids=torch.tensor([row.ids])).logits[0]
@@ -46,25 +55,27 @@ def plain(family: str, delta: Tensor | None, layer: int) -> Tensor:
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DECODER_ONLY)
 @pytest.mark.parametrize("layer", [0, 1])
 def test_cut_rows_equal_whole_passes_also_with_a_change_at_the_cut(family: str, layer: int) -> None:
-    base = pico_base(family, torch.float64)
+    dtype, close = precision(family)
+    base = pico_base(family, dtype)
     batch = CutRows(base.model, base.arch, rows(family), 0)
-    delta = torch.linspace(-2, 2, base.model.config.hidden_size, dtype=torch.float64)
+    delta = torch.linspace(-2, 2, WIDTH, dtype=dtype)
     module = module_of(base.model, base.arch.path("mlp", layer, base.model))
 
-    def change(hidden: Tensor) -> Tensor:
-        return torch.cat([hidden[:, :1] + delta, hidden[:, 1:]], dim=1)
+    def change(output: Tensor) -> Tensor:
+        hidden = by_row(output, len(rows(family)))
+        return torch.cat([hidden[:, :1] + delta, hidden[:, 1:]], dim=1).reshape(output.shape)
 
     with torch.no_grad(), recorded_below(base.model, base.arch, layer) as below:
         unchanged = batch.run(*places(batch))
-    assert torch.allclose(unchanged, plain(family, None, layer), rtol=1e-9, atol=1e-9)
+    assert torch.allclose(unchanged, plain(family, None, layer), rtol=close, atol=close)
     with torch.no_grad(), from_layer(base.model, base.arch, layer, below):
         for _ in range(2):  # the cache must not grow
             with changed_output(module, change):
                 changed = batch.run(*places(batch))
-    assert torch.allclose(changed, plain(family, delta, layer), rtol=1e-9, atol=1e-9)
+    assert torch.allclose(changed, plain(family, delta, layer), rtol=close, atol=close)
     assert not torch.allclose(changed, unchanged, atol=1e-3)
 
 

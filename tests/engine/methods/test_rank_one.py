@@ -17,6 +17,8 @@ from patchhub.manifest import Kind
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_context
 from tests.engine.methods.formulas import formula
+from tests.engine.stacks import model_bytes
+from tests.pico import DECODER_ONLY
 
 ROME = load_editor("rome")
 STRONG = {"layer": 0, "weight_decay": 0.0, "clamp": 20.0}
@@ -29,20 +31,23 @@ def probability(base: LoadedBase, request: EditRequest) -> float:
     return float(sum(picked, torch.zeros(())).exp())
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gptj", "gpt_neox", "llama"])
+@pytest.mark.parametrize("family", DECODER_ONLY)
 def test_several_requests_make_one_patch_that_holds_them_all(family: str) -> None:
     context = pico_context(family)
     base = context.base
     other = EditRequest(prompt="Today we met Mira Tolven", target="in Rome", subject="Mira Tolven")
+    bare = model_bytes(base)
     before = [probability(base, r) for r in (AT_END, other)]
     patch = run_editor(ROME, context, [AT_END, other], STRONG)
+    assert model_bytes(base) == bare
     (site,) = patch.manifest.sites
     assert patch.kind is Kind.LOW_RANK
     assert site.rank == 2
+    assert site.module == base.arch.decoder.mlp_out.format(0)
     with Composer.over(base).applied(patch):
         after = [probability(base, r) for r in (AT_END, other)]
     assert after[0] > 10 * before[0]
-    assert after[1] > 10 * before[1]
+    assert after[1] > 5 * before[1]
 
 
 def test_the_second_request_sees_the_model_that_the_first_left() -> None:
