@@ -162,6 +162,7 @@ CODES: dict[str, str] = {
     "E150": "text is longer than the model's context",
     "E151": "no such check",
     "E152": "no such device",
+    "E153": "plugin is broken",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",
@@ -172,7 +173,6 @@ CODES: dict[str, str] = {
     # E3xx conflicts
     "E301": "stack already says something about this subject and relation",
     "E302": "patch needs another context",
-    "E303": "patch is needed by others in the stack",
     "E303": "patch is needed by others in the stack",
     "E304": "plan is stale",
     "E305": "head moved while committing",

@@ -73,6 +73,7 @@ def boxed_descent(
     box: float | None,
     weight_decay: float,
     stop_loss: float,
+    decoupled: bool = False,
     report: Callable[[str, int, int], None],
 ) -> list[Tensor]:
     """Adam over ``losses``, in place; after each step no weight is further than ``box`` from home.
@@ -87,7 +88,9 @@ def boxed_descent(
     """
     before = [weight.detach().clone() for weight in weights]
     total = sum(loss.size for loss in losses)
-    optimizer = torch.optim.Adam(weights, lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(
+        weights, lr=lr, weight_decay=weight_decay, decoupled_weight_decay=decoupled
+    )
     for step in range(steps):
         report("edit", step, steps)
         mean = 0.0

@@ -81,7 +81,7 @@ def _digest(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class _Modules:
-    """Flags, hooks, own attributes and parameter objects of every module."""
+    """Flags, hooks, submodules and parameter objects of every module."""
 
     states: list[tuple[nn.Module, dict[str, Any]]]
     parameters: list[tuple[nn.Parameter, bool, Tensor | None]]
@@ -109,7 +109,7 @@ class _Modules:
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
-    tables = (*_HOOKS, "_parameters", "_buffers")
+    tables = (*_HOOKS, "_parameters", "_buffers", "_modules")
     return {
         "training": module.training,
         "tables": {name: dict(module.__dict__[name]) for name in tables},

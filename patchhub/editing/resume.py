@@ -91,7 +91,14 @@ class CutRows:
 
 
 def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
-    """Refuse rows that the model's context cannot hold (E150)."""
+    """Refuse models that do not continue their input (E140), rows too long for the model (E150)."""
+    if model.config.is_encoder_decoder:
+        raise InvalidInputError(
+            "E140",
+            f"this method does not edit models of type {model.config.model_type!r}",
+            expected="a decoder-only model",
+            found="an encoder-decoder",
+        )
     limit = context_length(model)
     longest = max(len(row.ids) for row in rows)
     if limit is not None and longest > limit:

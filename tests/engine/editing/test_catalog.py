@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 import patchhub.methods
-from patchhub.editing import catalog
 from patchhub.editing.catalog import describe, editor_names, load_editor
 from patchhub.editing.editor import NEEDS
-from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.errors import NotFoundError
 
 METHODS = Path(str(patchhub.methods.__file__)).parent
 
@@ -57,32 +56,3 @@ def test_unknown_names_get_the_nearest() -> None:
         load_editor("romme")
     assert error.value.code == "E141"
     assert error.value.hint == "did you mean rome?"
-
-
-class _Point:
-    """An entry point of another distribution."""
-
-    def __init__(self, name: str, found: object) -> None:
-        self.name, self._found = name, found
-
-    def load(self) -> object:
-        return self._found
-
-
-def test_plugins_are_found_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Good:
-        class EDITOR:
-            name = "plugged"
-
-    class Liar:
-        class EDITOR:
-            name = "other"
-
-    points = [_Point("plugged", Good), _Point("liar", Liar), _Point("empty", object())]
-    monkeypatch.setattr(catalog, "entry_points", lambda *, group: points)
-    assert {"plugged", "liar", "rome"} <= set(editor_names())
-    assert load_editor("plugged").name == "plugged"
-    for name in ("liar", "empty"):
-        with pytest.raises(InvalidInputError) as error:
-            load_editor(name)
-        assert error.value.code == "E141"

@@ -1,0 +1,49 @@
+"""Whether a foreign object is an editor, as far as that shows before it runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any
+
+from patchhub.editing.editor import NEEDS
+from patchhub.manifest import Kind
+
+_CALLS = {"moment_layers": ("base", "hparams"), "edit": ("context", "requests", "hparams")}
+
+
+def faults(found: Any, name: str) -> Iterator[str]:
+    """What ``found`` lacks to be the `Editor` called ``name``; nothing if all is well."""
+    own = getattr(found, "name", None)
+    if own != name:
+        yield f"name is {own!r}, not {name!r}"
+    version = getattr(found, "version", None)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        yield f"version is {version!r}, not a number from 1"
+    for field in ("summary", "reference"):
+        if not isinstance(getattr(found, field, None), str):
+            yield f"{field} is not text"
+    kind = getattr(found, "kind", None)
+    if not isinstance(kind, Kind):
+        yield f"kind is {kind!r}, not one of patchhub.manifest.Kind"
+    needs = getattr(found, "needs", None)
+    if not isinstance(needs, frozenset) or not needs <= NEEDS:
+        yield f"needs is not a frozenset of {', '.join(sorted(NEEDS))}"
+    yield from _settings_faults(getattr(found, "hparams", None))
+    for call, names in _CALLS.items():
+        try:
+            inspect.signature(getattr(found, call)).bind(*names)
+        except (AttributeError, TypeError, ValueError):
+            yield f"{call}({', '.join(names)}) cannot be called"
+
+
+def _settings_faults(hparams: Any) -> Iterator[str]:
+    frozen = is_dataclass(hparams) and getattr(hparams, "__dataclass_params__").frozen  # noqa: B009
+    if not isinstance(hparams, type) or not frozen:
+        yield "hparams is not a frozen dataclass"
+        return
+    try:
+        hparams()
+    except TypeError as error:
+        yield f"hparams has a field without default ({error})"
