@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from patchhub.canonical import sha256
-from patchhub.composer.exact_sum import compose
+from patchhub.composer.exact_sum import compose, compose_into, require_subnormals
 from patchhub.composer.identity import composed_identity
-from patchhub.composer.pristine import CheckpointPristine, Pristine
+from patchhub.composer.pristine import BaseTensor, CheckpointPristine, Pristine
 from patchhub.composer.realised import Realised, realised_delta
 from patchhub.composer.stack import check_stack, ids_at, sites_of, terms_at
-from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
+from patchhub.errors import ConflictError, InvalidInputError
 from patchhub.fingerprint import Fingerprint, check_headers
 from patchhub.kinds import kind_of
-from patchhub.kinds.storage import to_bytes
+from patchhub.kinds.storage import digest_of
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
 from patchhub.patch import Patch
@@ -31,13 +31,26 @@ from patchhub.tensorfile import open_checkpoint
 _CARRIERS: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A parameter to write: a function of base and stack, so what was there can be had again."""
+
+    parameter: Tensor
+    site: Site
+    own: BaseTensor
+
+    def fold(self, stack: Sequence[Patch]) -> None:
+        terms = terms_at(self.site.tensor, stack)
+        compose_into(self.parameter, self.own.values, self.site, terms, self.own.largest)
+
+
 class Composer:
     """Applies, reverts and reorders patches on a loaded model.
 
     The weights are at all times a function of (base, stack): every touched tensor is rebuilt from
-    the base's own bytes, never by taking something away. Parameters are written in place. Whatever
-    can fail happens before the first of them is written; if writing itself fails, what was there is
-    put back.
+    the base's own bytes, never by taking something away. Parameters are written in place, block by
+    block as they are computed; what can be refused is refused before the first of them is written,
+    and if writing itself fails, what was there is rebuilt.
 
     Args:
         model: The base, loaded and not yet changed. Its runtime dtype may differ from the stored
@@ -129,10 +142,11 @@ class Composer:
         sites = {**sites_of(self._stack), **sites_of(wanted)}
         parameters = self._parameters(sites)
         changes = [
-            (parameters[name], self._compose(site, wanted))
+            _Change(parameters[name].detach(), site, self._pristine.tensor(site))
             for name, site in sites.items()
             if ids_at(name, self._stack) != ids_at(name, wanted)
         ]
+        require_subnormals()
         self._write(changes, wanted)
 
     @contextmanager
@@ -171,23 +185,13 @@ class Composer:
         }
 
     def _compose(self, site: Site, patches: Sequence[Patch]) -> Tensor:
-        base = self._pristine.tensor(site)
-        found = sha256(to_bytes(base))
-        if found != site.pre:
-            raise IntegrityError(
-                "E201",
-                f"the base's tensor {site.tensor} is not what the patches were made for",
-                expected=f"sha256 {site.pre}",
-                found=f"sha256 {found}",
-                hint="were the base's files changed? fetch them again",
-                tensor=site.tensor,
-            )
-        return compose(base, site, terms_at(site.tensor, patches))
+        own = self._pristine.tensor(site)
+        return compose(own.values, site, terms_at(site.tensor, patches), own.largest)
 
     def _digest(self, site: Site) -> str:
         key = (site.tensor, ids_at(site.tensor, self._stack))
         if key not in self._digests:
-            self._digests[key] = sha256(to_bytes(self._compose(site, self._stack)))
+            self._digests[key] = digest_of(self._compose(site, self._stack))
         return self._digests[key]
 
     def _parameters(self, sites: dict[str, Site]) -> dict[str, nn.Parameter]:
@@ -211,18 +215,18 @@ class Composer:
             parameters[name] = parameter
         return parameters
 
-    def _write(self, changes: list[tuple[nn.Parameter, Tensor]], stack: tuple[Patch, ...]) -> None:
-        kept: list[tuple[nn.Parameter, Tensor]] = []
+    def _write(self, changes: Sequence[_Change], stack: tuple[Patch, ...]) -> None:
         before = self._stack
+        started: list[_Change] = []
         with torch.no_grad():
             try:
-                for parameter, value in changes:
-                    kept.append((parameter, parameter.detach().clone()))
-                    parameter.copy_(value)
+                for change in changes:
+                    started.append(change)
+                    change.fold(stack)
                 self._settle(stack)
             except BaseException:
-                for parameter, value in kept:
-                    parameter.copy_(value)
+                for change in started:
+                    change.fold(before)
                 self._settle(before)
                 raise
 

@@ -2,54 +2,40 @@
 
 Such a result is a function of the numbers alone. Order of patches, threads, tiles, BLAS and its use
 of fused multiply-adds cannot change a bit, and leaving out a patch gives the bytes that were never
-patched with it. How an element gets there:
+patched with it. How a tile gets there, in few passes over a block that stays in the cache:
 
 1. *Estimate.* All terms are exact in float64 (factors have at most 24 significant bits, so a
-   product has at most 48). A sum of n such terms in any order lies within n·u·Σ|terms| of the true
-   sum, u = 2⁻⁵³ (Jeannerod and Rump 2013, "Improved error bounds for inner products in
-   floating-point arithmetic", SIAM J. Matrix Anal. Appl. 34(2):338–344). Underflow plays no part:
-   terms are multiples of 2⁻²⁹⁸.
+   product has at most 48); their sum lies within a known distance of the true one, for which one
+   number holds over the whole tensor: from the largest base element and the norms of the factors.
 2. *Bracket.* Rounding is monotone: where the lower and the upper end of that interval round to the
    same bits, these are the bits of the true sum. That settles all but about one element in 10⁶ in
-   float32.
-3. *Decide.* The others are summed without error (Shewchuk 1997, "Adaptive precision floating-point
-   arithmetic and fast robust geometric predicates"; in Python, `math.fsum`), rounded to odd in
-   float64 and then to nearest, which equals rounding the true sum once (Boldo and Melquiond 2008,
-   "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", IEEE
-   Trans. Comput. 57(4):462–471).
+   float32 and one in 10⁴ in the 16-bit formats.
+3. *Decide.* The others are summed one by one, see `patchhub.composer.rounding`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from patchhub.composer.rounding import BITS, error_bound, round_sums
+from patchhub.composer.update import Terms, Update
 from patchhub.errors import InvalidInputError, PatchHubError
-from patchhub.kinds.protocol import Roles, WeightKind
 from patchhub.manifest import Orientation, Site
 
-TILE = 1 << 18
-"""Elements summed at a time: 2 MiB of float64 for each of the few arrays at work."""
+TILE = 1 << 16
+"""Elements summed at a time: 512 KiB of float64."""
 TABLE = 1 << 20
-"""Terms listed at a time for the elements that are summed without error."""
-_BITS = {
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-    torch.float32: torch.int32,
-    torch.float64: torch.int64,
-}
+"""Terms listed at a time for the elements that are summed one by one."""
 _GRAIN = 1 << 15
+_WIDE = (torch.float32, torch.float64)
 
 
-Terms: TypeAlias = Sequence[tuple[WeightKind, Roles]]
-"""Kind and tensors of each patch that touches a site, in any order."""
-
-
-def compose(base: Tensor, site: Site, terms: Terms) -> Tensor:
+def compose(base: Tensor, site: Site, terms: Terms, largest: float | None = None) -> Tensor:
     """The tensor that a site holds with some patches on it.
 
     Where the patches' terms are all zero, or add up to exactly zero on a zero, the base's bytes
@@ -60,6 +46,7 @@ def compose(base: Tensor, site: Site, terms: Terms) -> Tensor:
         base: The pristine tensor, stored dtype and layout.
         site: Says how the layout is to be read.
         terms: The kind and tensors of each patch that touches the site. The order does not matter.
+        largest: What `largest_of` says about ``base``, if it is known.
 
     Returns:
         A tensor like ``base`` on the CPU; without terms the base itself.
@@ -68,119 +55,149 @@ def compose(base: Tensor, site: Site, terms: Terms) -> Tensor:
         InvalidInputError: E112, dtype or shape of ``base`` do not fit.
         PatchHubError: E703, the process flushes subnormal numbers to zero.
     """
-    if base.dtype not in _BITS or tuple(base.shape) != tuple(site.shape):
+    check_base(base, site)
+    if not terms:
+        return base
+    require_subnormals()
+    pristine = base.cpu()
+    result = torch.empty_like(pristine)
+    compose_into(result, pristine, site, terms, largest)
+    return result
+
+
+def check_base(base: Tensor, site: Site) -> None:
+    """Refuse what cannot be composed.
+
+    Raises:
+        InvalidInputError: E112.
+    """
+    if base.dtype not in BITS or tuple(base.shape) != tuple(site.shape):
         raise InvalidInputError(
             "E112",
             f"{site.tensor} cannot be patched",
             expected=f"float16, bfloat16, float32 or float64 of shape {tuple(site.shape)}",
             found=f"{base.dtype} of shape {tuple(base.shape)}",
         )
-    if not terms:
-        return base
-    _require_subnormals()
-    pristine = base.cpu()
-    result = torch.empty_like(pristine)
-    turned = site.orientation is Orientation.IN_OUT
-    exact_sum(pristine.T if turned else pristine, terms, result.T if turned else result)
-    return result
 
 
-def exact_sum(base: Tensor, terms: Terms, out: Tensor) -> None:
-    """Write the correctly rounded sums to ``out``.
+def compose_into(
+    out: Tensor, base: Tensor, site: Site, terms: Terms, largest: float | None = None
+) -> None:
+    """As `compose`, but into a tensor that is there, and cast if that is of another dtype.
+
+    Nothing is checked here, see `check_base` and `require_subnormals`.
 
     Args:
-        base: ``(d_out, d_in)`` or ``(n,)``, any strides.
-        terms: As in `compose`.
-        out: Same shape and dtype as ``base``.
+        out: Same shape as ``base``, any dtype and device; no view of ``base``.
+        base: The pristine tensor, stored dtype and layout, on the CPU.
+        site: Says how the layout is to be read.
+        terms: The kind and tensors of each patch that touches the site.
+        largest: What `largest_of` says about ``base``, if it is known.
     """
-    step = max(1, TILE // max(1, base[:1].numel()))
-    for start in range(0, len(base), step):
-        rows = slice(start, min(start + step, len(base)))
-        out[rows] = _tile(base[rows], terms, rows)
+    if not terms:
+        out.copy_(base)
+        return
+    reach = largest_of(base) if largest is None else largest
+    _Tiles(out, base, site.orientation is Orientation.IN_OUT, Update(terms), reach).run()
 
 
-def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Round float64 to ``dtype``, to nearest, ties to even, subnormals included.
+def largest_of(base: Tensor) -> float:
+    """Size of the largest element; not finite if one of them is not."""
+    if not base.numel():
+        return 0.0
+    low, high = torch.aminmax(base)
+    return max(abs(float(low)), abs(float(high)))
 
-    torch rounds float64 to float32 on the way to the 16-bit formats; the second rounding then meets
-    ties that the numbers never had. Rounding to odd first makes the detour harmless.
+
+class _Tiles:
+    """One tensor on its way, tile by tile over the rows of the stored layout."""
+
+    def __init__(
+        self, out: Tensor, base: Tensor, turned: bool, update: Update, largest: float
+    ) -> None:
+        self._out, self._base, self._turned, self._update = out, base, turned, update
+        self._finite = math.isfinite(largest)
+        if not self._finite:
+            largest = largest_of(torch.where(base.isfinite(), base, 0))
+        self._error = float(error_bound(update.count + 1, update.bound + largest))
+        self._width = max(1, base[:1].numel())
+        self._step = max(1, TILE // self._width)
+        shape = (min(self._step, len(base)), *base.shape[1:])
+        self._total = torch.empty(shape, dtype=torch.float64)
+        self._low, self._high = (torch.empty(shape, dtype=base.dtype) for _ in range(2))
+        self._singles = [torch.empty(shape) for _ in range(0 if base.dtype in _WIDE else 3)]
+        self._differ = np.empty(shape, dtype=np.bool_)
+        self._direct = out.dtype == base.dtype and out.device.type == "cpu"
+        self._open: list[NDArray[np.intp]] = []
+
+    def run(self) -> None:
+        for start in range(0, len(self._base), self._step):
+            rows = slice(start, min(start + self._step, len(self._base)))
+            undecided = self._tile(rows)
+            if undecided.any():
+                self._open.append(np.flatnonzero(undecided) + start * self._width)
+        if self._open:
+            self._decide(torch.from_numpy(np.concatenate(self._open)))
+
+    def _tile(self, rows: slice) -> NDArray[np.bool_]:
+        """Write the rows; True where they are not yet what they must be."""
+        own = self._base[rows]
+        differ = self._differ[: len(own)]
+        if own.dtype == torch.float64:
+            differ[...] = True
+            return differ
+        total = self._total[: len(own)]
+        total.copy_(own)
+        if self._turned:
+            self._update.add_to(total.T, slice(None), rows)
+        else:
+            self._update.add_to(total, rows, slice(None))
+        low = self._out[rows] if self._direct else self._low[: len(own)]
+        high = self._high[: len(own)]
+        (self._wide if own.dtype in _WIDE else self._narrow)(total, low, high)
+        if not self._direct:
+            self._out[rows].copy_(low)
+        bits = BITS[own.dtype]
+        np.not_equal(low.view(bits).numpy(), high.view(bits).numpy(), out=differ)
+        if not self._finite:
+            differ |= ~own.isfinite().numpy()
+        return differ
+
+    def _wide(self, total: Tensor, low: Tensor, high: Tensor) -> None:
+        """Both ends of the interval around ``total``, which is spent."""
+        low.copy_(total.sub_(self._error))
+        high.copy_(total.add_(2 * self._error))
+
+    def _narrow(self, total: Tensor, low: Tensor, high: Tensor) -> None:
+        """The same for 16-bit formats, which torch reaches by way of float32.
+
+        Rounded to float32, x is within 2⁻²⁴·|x| + error of the true sum, and so are the ends, once
+        more, of what they should be: |x|/2²² on both sides is enough where |x| is at least 2²⁴
+        times the error, and a constant below.
+        """
+        single, size, end = (buffer[: len(total)] for buffer in self._singles)
+        single.copy_(total)
+        torch.abs(single, out=size).clamp_(min=max(2.0**24 * self._error, 2.0**-100))
+        low.copy_(torch.sub(single, size, alpha=2.0**-22, out=end))
+        high.copy_(torch.add(single, size, alpha=2.0**-22, out=end))
+
+    def _decide(self, places: Tensor) -> None:
+        """Sum single elements, by their index in the stored layout, and write them."""
+        for part in torch.split(places, max(1, TABLE // (self._update.count + 1))):
+            where = torch.unravel_index(part, self._base.shape)
+            row, column = where if len(where) == 2 else (where[0], where[0])
+            if self._turned:
+                row, column = column, row
+            found = round_sums(self._base[where], self._update.products(row, column))
+            self._out[where] = found.to(self._out.device, self._out.dtype)
+
+
+def require_subnormals() -> None:
+    """Refuse to work where a thread rounds subnormals to zero: sums would not be exact any more.
+
+    Raises:
+        PatchHubError: E703.
     """
-    if dtype in (torch.float64, torch.float32):
-        return values.to(dtype)
-    single = values.to(torch.float32)
-    back = single.double()
-    bits = single.view(torch.int32)
-    outward = torch.where(values.abs() > back.abs(), 1, -1).to(torch.int32)
-    inexact_even = (back != values) & (bits & 1 == 0)
-    return torch.where(inexact_even, bits + outward, bits).view(torch.float32).to(dtype)
-
-
-def _tile(base: Tensor, terms: Terms, rows: slice) -> Tensor:
-    total = base.double()
-    if total is base:
-        total = base.clone()
-    size = torch.zeros_like(total)
-    count = 1
-    for kind, roles in terms:
-        kind.add_to(total, roles, rows)
-        size += kind.magnitude(roles, rows)
-        count += kind.term_count(roles)
-    moved = (size > 0) & base.isfinite()
-    size += base.abs()
-    # n·u from the theorem; the rest covers the rounding of this bound and of the ends it gives.
-    size *= (count + 4) * 2.0**-53 * (1 + 2.0**-20)
-    # torch rounds to the 16-bit formats by way of float32: the ends must stay outside on that
-    # detour.
-    if base.dtype in (torch.float16, torch.bfloat16):
-        size += total.abs() * 2.0**-23 + 2.0**-149
-    bits = _BITS[base.dtype]
-    result = (total - size).to(torch.float32).to(base.dtype)
-    settled = result.view(bits) == (total + size).to(torch.float32).to(base.dtype).view(bits)
-    # A zero's sign depends on whether the sum is zero or merely small.
-    settled &= result != 0
-    result = torch.where(moved, result, base)
-    undecided = moved if base.dtype == torch.float64 else moved & ~settled
-    _decide(base, terms, rows, undecided, result)
-    return result
-
-
-def _decide(base: Tensor, terms: Terms, rows: slice, undecided: Tensor, result: Tensor) -> None:
-    """Sum the undecided elements without error and put them into ``result``."""
-    count = 1 + sum(kind.term_count(roles) for kind, roles in terms)
-    for places in torch.split(undecided.nonzero(), max(1, TABLE // count)):
-        row = places[:, 0]
-        column = places[:, 1] if base.ndim > 1 else torch.zeros_like(row)
-        where = tuple(places.T)
-        own = base[where]
-        table = torch.cat(
-            [
-                own.double()[:, None],
-                *(kind.products(roles, row + rows.start, column) for kind, roles in terms),
-            ],
-            dim=1,
-        )
-        sums = _sum_rows(table, exactly=base.dtype == torch.float64)
-        kept = (sums == 0) & (own == 0)
-        result[where] = torch.where(kept, own, round_once(sums, base.dtype))
-
-
-def _sum_rows(table: Tensor, *, exactly: bool) -> Tensor:
-    """Sums of the rows: to nearest if float64 is the goal, else to odd; a zero is exact, and +0."""
-    one = math.fsum if exactly else _sum_to_odd
-    return torch.tensor([one(row) + 0.0 for row in table.tolist()], dtype=torch.float64)
-
-
-def _sum_to_odd(terms: list[float]) -> float:
-    """The true sum if it is a float64, else the neighbour whose last bit is set."""
-    nearest = math.fsum(terms)
-    rest = math.fsum([*terms, -nearest])
-    if rest == 0 or int(math.frexp(nearest)[0] * 2**53) % 2:
-        return nearest
-    return math.nextafter(nearest, math.copysign(math.inf, rest))
-
-
-def _require_subnormals() -> None:
-    """Refuse to work where a thread rounds subnormals to zero: sums would not be exact any more."""
     smallest = torch.ones(_GRAIN * torch.get_num_threads(), dtype=torch.int32).view(torch.float32)
     if not bool(smallest.double().all()):
         raise PatchHubError(

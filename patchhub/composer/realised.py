@@ -56,7 +56,7 @@ def realised_delta(
         rows = slice(start, min(start + step, len(before)))
         realised = after[rows].double() - before[rows].double()
         intended = torch.zeros_like(realised)
-        kind.add_to(intended, roles, rows)
+        kind.add_to(intended, roles, rows, slice(None))
         intended_square += float(intended.square().sum())
         realised_square += float(realised.square().sum())
         product += float((intended * realised).sum())

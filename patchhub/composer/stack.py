@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchhub.composer.exact_sum import Terms
+from patchhub.composer.update import Terms
 from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
 from patchhub.fingerprint import Fingerprint
 from patchhub.kinds import kind_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from patchhub.kinds import storage
@@ -39,13 +38,18 @@ class Dense:
         """See `WeightKind.finish`; there is nothing to add."""
         return site
 
-    def add_to(self, total: Tensor, roles: Roles, rows: slice) -> None:
-        """See `WeightKind.add_to`."""
-        total += roles["delta"][rows].to(total.device, torch.float64)
+    def factors(self, roles: Roles) -> None:
+        """See `WeightKind.factors`; there are none."""
 
-    def magnitude(self, roles: Roles, rows: slice) -> Tensor:
-        """See `WeightKind.magnitude`."""
-        return roles["delta"][rows].double().abs()
+    def add_to(self, total: Tensor, roles: Roles, rows: slice, columns: slice) -> None:
+        """See `WeightKind.add_to`."""
+        delta = roles["delta"]
+        total += delta[rows] if delta.ndim == 1 else delta[rows, columns]
+
+    def bound(self, roles: Roles) -> float:
+        """See `WeightKind.bound`."""
+        delta = roles["delta"]
+        return float(delta.abs().amax()) if delta.numel() else 0.0
 
     def term_count(self, roles: Roles) -> int:
         """See `WeightKind.term_count`."""

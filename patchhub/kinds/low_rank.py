@@ -30,8 +30,6 @@ from patchhub.manifest import Algebra, Kind, Orientation, Site
 
 CONFIG: Final = "adapter_config.json"
 WEIGHTS: Final = "adapter_model.safetensors"
-# Sums of non-negative float64 numbers can come out too small by this factor per term.
-_UNIT = 2.0**-52
 
 
 class LowRank:
@@ -63,15 +61,18 @@ class LowRank:
         """The site with its rank."""
         return replace(site, rank=roles["A"].shape[0])
 
-    def add_to(self, total: Tensor, roles: Roles, rows: slice) -> None:
-        """See `WeightKind.add_to`."""
-        left = roles["B"][rows].to(total.device, torch.float64)
-        total.addmm_(left, roles["A"].to(total.device, torch.float64))
+    def factors(self, roles: Roles) -> tuple[Tensor, Tensor]:
+        """See `WeightKind.factors`."""
+        return roles["B"], roles["A"]
 
-    def magnitude(self, roles: Roles, rows: slice) -> Tensor:
-        """See `WeightKind.magnitude`."""
-        sums = roles["B"][rows].double().abs() @ roles["A"].double().abs()
-        return sums.mul_(1 + self.term_count(roles) * _UNIT)
+    def add_to(self, total: Tensor, roles: Roles, rows: slice, columns: slice) -> None:
+        """See `WeightKind.add_to`."""
+        total.addmm_(roles["B"][rows].double(), roles["A"][:, columns].double())
+
+    def bound(self, roles: Roles) -> float:
+        """See `WeightKind.bound`."""
+        heights, widths = roles["B"].abs().amax(0), roles["A"].abs().amax(1)
+        return float(heights.double() @ widths.double())
 
     def term_count(self, roles: Roles) -> int:
         """The rank."""

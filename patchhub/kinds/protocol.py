@@ -42,12 +42,16 @@ class WeightKind(Protocol):
         """The site with what only the tensors tell (such as the rank)."""
         ...
 
-    def add_to(self, total: Tensor, roles: Roles, rows: slice) -> None:
-        """Add rows of Δ to ``total``, float64 of shape (rows, d_in) or (rows,), in place."""
+    def factors(self, roles: Roles) -> tuple[Tensor, Tensor] | None:
+        """Matrices (d_out, r) and (r, d_in) whose product Δ is; none if it is no such product."""
         ...
 
-    def magnitude(self, roles: Roles, rows: slice) -> Tensor:
-        """Upper bound of the sum of |terms| per element of ``rows``, float64 like ``total``."""
+    def add_to(self, total: Tensor, roles: Roles, rows: slice, columns: slice) -> None:
+        """Add a block of Δ to ``total`` in place, float64 of shape (rows, columns) or (rows,)."""
+        ...
+
+    def bound(self, roles: Roles) -> float:
+        """Upper bound of the sum of |terms| of any element, up to the rounding of this bound."""
         ...
 
     def term_count(self, roles: Roles) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from patchhub import tensorfile
+from patchhub.canonical import sha256
 from patchhub.errors import InvalidInputError
 
 DTYPES: dict[str, torch.dtype] = {
@@ -47,6 +48,12 @@ def to_bytes(tensor: Tensor) -> bytes:
     """The tensor's bytes, row by row, as safetensors stores them."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+
+
+def digest_of(tensor: Tensor) -> str:
+    """SHA-256 of the tensor's stored bytes."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return sha256(flat.view(torch.uint8).numpy().data)
 
 
 def from_bytes(dtype: str, shape: tuple[int, ...], data: bytes | bytearray | memoryview) -> Tensor:

@@ -54,30 +54,45 @@ def test_terms_are_exact_and_bounded(update: tuple[WeightKind, Roles]) -> None:
     terms = kind.products(roles, places[:, 0], places[:, 1])
     assert terms.shape == (len(places), kind.term_count(roles))
     assert terms.dtype == torch.float64
-    bound = kind.magnitude(roles, slice(0, len(truth)))
+    bound = Fraction(kind.bound(roles) * (1 + 2.0**-20))
     for (i, j), row in zip(places.tolist(), terms.tolist(), strict=True):
         assert sum(map(Fraction, row)) == truth[i][j]
-        size = bound[i] if bound.ndim == 1 else bound[i, j]
-        assert Fraction(size.item()) >= sum(abs(Fraction(term)) for term in row)
+        assert bound >= sum(abs(Fraction(term)) for term in row)
 
 
 @settings(deadline=None, max_examples=60)
 @given(updates(), st.data())
-def test_rows_are_added_within_the_bound(
+def test_blocks_are_added_within_the_bound(
     update: tuple[WeightKind, Roles], data: st.DataObject
 ) -> None:
     kind, roles = update
     truth = exact(roles)
-    start = data.draw(st.integers(0, len(truth) - 1))
-    rows = slice(start, data.draw(st.integers(start + 1, len(truth))))
-    size = kind.magnitude(roles, rows)
-    total = torch.full_like(size, 0.25)
-    kind.add_to(total, roles, rows)
-    error = (kind.term_count(roles) + 1) * 2.0**-52
-    for i, (found, bound) in enumerate(zip(total, size, strict=True)):
-        for j, value in enumerate(found.reshape(-1).tolist()):
-            limit = (Fraction(bound.reshape(-1)[j].item()) + 1) * Fraction(error)
-            assert abs(Fraction(value) - Fraction(1, 4) - truth[rows.start + i][j]) <= limit
+    vector = "delta" in roles and roles["delta"].ndim == 1
+    rows, columns = (_part(data, len(x)) for x in (truth, truth[0]))
+    wide = columns.stop - columns.start
+    shape = (rows.stop - rows.start, *([] if vector else [wide]))
+    total = torch.full(shape, 0.25, dtype=torch.float64)
+    kind.add_to(total, roles, rows, columns)
+    limit = Fraction((kind.bound(roles) + 1) * (kind.term_count(roles) + 1) * 2.0**-52)
+    for i, row in enumerate(total.reshape(len(total), -1).tolist()):
+        for j, value in enumerate(row):
+            wanted = truth[rows.start + i][columns.start + j] + Fraction(1, 4)
+            assert abs(Fraction(value) - wanted) <= limit
+
+
+@settings(deadline=None, max_examples=60)
+@given(updates())
+def test_factors_are_a_product_that_the_update_is(update: tuple[WeightKind, Roles]) -> None:
+    kind, roles = update
+    pair = kind.factors(roles)
+    assert (pair is None) == ("delta" in roles)
+    if pair is not None:
+        assert exact({"A": pair[1], "B": pair[0]}) == exact(roles)
+
+
+def _part(data: st.DataObject, length: int) -> slice:
+    start = data.draw(st.integers(0, length - 1))
+    return slice(start, data.draw(st.integers(start + 1, length)))
 
 
 def test_kinds_are_loaded_by_name() -> None:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator
-from fractions import Fraction
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from patchhub.composer import exact_sum
-from patchhub.composer.exact_sum import Terms, compose, round_once
+from patchhub.composer.exact_sum import compose
+from patchhub.composer.update import Terms
 from patchhub.errors import InvalidInputError, PatchHubError
-from patchhub.kinds import kind_of
-from patchhub.manifest import Kind, Orientation, Site
-from tests.reference.exact_sum_reference import (
-    FORMATS,
-    compose_element,
-    low_rank_delta,
-    round_fraction,
+from patchhub.manifest import Orientation
+from tests.engine.composer.support import (
+    DTYPES,
+    cases,
+    dense,
+    expected,
+    large,
+    low_rank,
+    same,
+    site_of,
 )
-
-DTYPES = {name: getattr(torch, name) for name in FORMATS}
-STORED = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
-LOW_RANK, DENSE = kind_of(Kind.LOW_RANK), kind_of(Kind.DENSE)
+from tests.reference.exact_sum_reference import FORMATS
 
 
 @pytest.fixture(autouse=True)
@@ -39,35 +36,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def site_of(base: Tensor, orientation: Orientation = Orientation.OUT_IN) -> Site:
-    if base.ndim == 1:
-        orientation = Orientation.VECTOR
-    name = STORED[str(base.dtype).removeprefix("torch.")]
-    return Site("m.weight", orientation, tuple(base.shape), name, "0" * 64)
-
-
-def same(a: float, b: float) -> bool:
-    return struct.pack("d", a) == struct.pack("d", b) or (math.isnan(a) and math.isnan(b))
-
-
-def expected(base: Tensor, terms: Terms) -> list[list[float]]:
-    """The reference on every element of a matrix in (d_out, d_in)."""
-    deltas: list[list[list[Fraction]]] = []
-    for _, roles in terms:
-        if "delta" in roles:
-            deltas.append([[Fraction(x) for x in row] for row in roles["delta"].tolist()])
-        else:
-            deltas.append(low_rank_delta(roles["A"].tolist(), roles["B"].tolist()))
-    form = str(base.dtype).removeprefix("torch.")
-    return [
-        [
-            compose_element(x, [delta[i][j] for delta in deltas], form) if math.isfinite(x) else x
-            for j, x in enumerate(row)
-        ]
-        for i, row in enumerate(base.tolist())
-    ]
-
-
 def check(base: Tensor, terms: Terms) -> None:
     found = compose(base, site_of(base), terms)
     assert found.dtype == base.dtype
@@ -76,73 +44,18 @@ def check(base: Tensor, terms: Terms) -> None:
             assert same(got, want), f"{got.hex()} instead of {want.hex()} ({base.dtype})"
 
 
-def low_rank(A: Any, B: Any) -> tuple[Any, dict[str, Tensor]]:
-    return LOW_RANK, {"A": torch.as_tensor(A).float(), "B": torch.as_tensor(B).float()}
-
-
-def dense(delta: Any) -> tuple[Any, dict[str, Tensor]]:
-    return DENSE, {"delta": torch.as_tensor(delta).float()}
-
-
-# --- random shapes, scales and stacks ------------------------------------------------------------
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Tensor, Terms]:
-    """A small base and a stack of up to 20 patches, on scales from subnormal to overflow."""
-    dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))]
-    d_out, d_in = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    make = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    scale = 2.0 ** draw(st.sampled_from([0, 0, 0, -24, -126, -149, 15, 120]))
-    grid = draw(st.booleans())
-
-    def numbers(*shape: int, scale: float) -> Tensor:
-        # Small integers times a power of two make ties and cancellation the rule.
-        values = torch.randn(*shape, generator=make, dtype=torch.float64)
-        values = (values * 3).round() / 2 if grid else values
-        return (values * scale).float().nan_to_num(posinf=3e38, neginf=-3e38)
-
-    base = numbers(d_out, d_in, scale=scale).to(dtype)
-    terms = []
-    for _ in range(draw(st.integers(1, 20))):
-        shift = 2.0 ** draw(st.sampled_from([0, 0, -1, -8, -9, -11, -12, -24, -25, -40]))
-        if draw(st.booleans()):
-            terms.append(dense(numbers(d_out, d_in, scale=scale * shift)))
-        else:
-            rank = draw(st.integers(1, 8))
-            A = numbers(rank, d_in, scale=shift)
-            terms.append(low_rank(A, numbers(d_out, rank, scale=scale)))
-    return base, terms
-
-
 @settings(max_examples=400, deadline=None)
 @given(cases())
 def test_equals_the_rational_reference(case: tuple[Tensor, Terms]) -> None:
-    check(*case)
+    base, terms = case
+    check(base, terms)
+    turned = base.T.contiguous()
+    found = compose(turned, site_of(turned, Orientation.IN_OUT), terms)
+    assert torch.equal(found.T.contiguous().view(torch.uint8), bits_of(base, terms))
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(sorted(FORMATS)))
-def test_round_once_equals_the_reference_on_any_float(value: float, form: str) -> None:
-    got = round_once(torch.tensor([value], dtype=torch.float64), DTYPES[form]).item()
-    want = round_fraction(Fraction(value), form) if value else value
-    assert same(got, want)
-
-
-@pytest.mark.parametrize("form", ["float16", "bfloat16"])
-def test_round_once_on_every_tie_and_its_neighbours(form: str) -> None:
-    dtype = DTYPES[form]
-    numbers = torch.arange(0, 0x7FFF, dtype=torch.int16).view(dtype).double()
-    numbers = numbers[numbers.isfinite()]
-    low, high = numbers[:-1], numbers[1:]
-    middle = (low + high) / 2
-    even = torch.where(low.to(dtype).view(torch.int16) % 2 == 0, low, high)
-    above = torch.nextafter(middle, torch.tensor(math.inf, dtype=torch.float64))
-    below = torch.nextafter(middle, torch.tensor(-math.inf, dtype=torch.float64))
-    for sign in (1, -1):
-        assert torch.equal(round_once(sign * middle, dtype).double(), sign * even)
-        assert torch.equal(round_once(sign * above, dtype).double(), sign * high)
-        assert torch.equal(round_once(sign * below, dtype).double(), sign * low)
+def bits_of(base: Tensor, terms: Terms) -> Tensor:
+    return compose(base, site_of(base), terms).view(torch.uint8)
 
 
 # --- adversarial cases ---------------------------------------------------------------------------
@@ -215,23 +128,11 @@ def test_zeros_infinities_and_nan(dtype: torch.dtype) -> None:
 # --- what must not matter ------------------------------------------------------------------------
 
 
-def _large(dtype: torch.dtype) -> tuple[Tensor, Terms]:
-    make = torch.Generator().manual_seed(7)
-    base = (torch.randn(96, 160, generator=make) * 0.02).to(dtype)
-    terms = [
-        low_rank(
-            torch.randn(r, 160, generator=make) * 0.1, torch.randn(96, r, generator=make) * 0.02
-        )
-        for r in (1, 2, 3, 8, 64)
-    ]
-    return base, [*terms, dense(torch.randn(96, 160, generator=make) * 1e-3)]
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_order_threads_tiles_and_layout_do_not_matter(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, terms = _large(dtype)
+    base, terms = large(dtype)
     wanted = compose(base, site_of(base), terms)
     assert not torch.equal(wanted, base)
     assert torch.equal(compose(base, site_of(base), terms[::-1]), wanted)
@@ -246,44 +147,6 @@ def test_order_threads_tiles_and_layout_do_not_matter(
         assert torch.equal(compose(base, site_of(base), terms), wanted)
     monkeypatch.setattr(exact_sum, "TABLE", 1)
     assert torch.equal(compose(base, site_of(base), terms), wanted)
-
-
-def test_the_bound_holds_also_when_the_sum_is_as_bad_as_it_may_be(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An estimate that is wrong by the whole of n·u·Σ|terms| must not change a bit."""
-    base, terms = _large(torch.float32)
-    wanted = compose(base, site_of(base), terms)
-    honest = type(DENSE).add_to
-    for sign in (1, -1):
-
-        def worst(self: Any, total: Tensor, roles: Any, rows: slice, sign: int = sign) -> None:
-            honest(self, total, roles, rows)
-            total += sign * _sizes(base, terms)[rows] * (80 * 2.0**-53)
-
-        monkeypatch.setattr(type(DENSE), "add_to", worst)
-        assert torch.equal(compose(base, site_of(base), terms), wanted)
-
-
-def _sizes(base: Tensor, terms: Terms) -> Tensor:
-    rows = slice(0, len(base))
-    return sum((kind.magnitude(roles, rows) for kind, roles in terms), base.double().abs())
-
-
-def test_few_elements_are_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    decide = exact_sum._decide
-
-    def spy(base: Tensor, terms: Terms, rows: slice, undecided: Tensor, result: Tensor) -> None:
-        seen.append(int(undecided.sum()))
-        decide(base, terms, rows, undecided, result)
-
-    monkeypatch.setattr(exact_sum, "_decide", spy)
-    for dtype, share in ((torch.float32, 1e-4), (torch.bfloat16, 2e-4), (torch.float16, 1e-3)):
-        seen.clear()
-        base, terms = _large(dtype)
-        compose(base, site_of(base), terms)
-        assert sum(seen) <= share * base.numel() + 5
 
 
 def test_vectors() -> None:
