@@ -3,16 +3,23 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The embedded model lies in the package, the others beside the tests.
+MODEL  ?= sandbox-gpt2
+PLACE  := $(if $(filter sandbox-gpt2,$(MODEL)),patchhub/sandbox/models,tests/models)/$(MODEL)
 
-.PHONY: help demo test test-fast lint bench sandbox card clean
+.PHONY: help demo test test-fast stress git-lfs ops lint bench sandbox card clean
 
 help:
 	@echo "make demo       edit a trained language model, check, commit, apply, revert; prove the bytes"
 	@echo "make test       all tests             make test-fast   the quick ones (under two minutes)"
+	@echo "make ops        a thousand random operations on each type of model in each dtype (ten minutes)"
+	@echo "make stress     two processes, 300 random operations each; 60 kills"
+	@echo "make git-lfs    put the real git-lfs beside python (Debian, Ubuntu), for the tests that use it"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make bench      speed and memory figures (pytest-benchmark)"
-	@echo "make sandbox    train the embedded model again from its seed (about an hour on two cores)"
-	@echo "make card       measure the embedded model and print its world card"
+	@echo "make sandbox    train the embedded model again from its seed (about an hour on two cores);"
+	@echo "                MODEL=sandbox-llama or sandbox-t5 trains another"
+	@echo "make card       measure that model and print its world card"
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -30,6 +37,19 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not slow"
 
+ops: $(STAMP)
+	PATCHHUB_TEST_OPERATIONS=1000 $(BIN)/python -m pytest -q tests/engine/composer/test_operations.py
+
+stress: $(STAMP)
+	PATCHHUB_TEST_OPERATIONS=300 PATCHHUB_TEST_KILLS=60 $(BIN)/python -m pytest -q \
+	  tests/registry/test_concurrency.py tests/registry/test_killed.py
+
+# The real git-lfs, for the tests that push and fetch with it; without it they are skipped.
+git-lfs: $(STAMP)
+	@command -v git-lfs > /dev/null || test -x $(BIN)/git-lfs || { \
+	  there=$$(mktemp -d) && (cd $$there && apt-get download -q git-lfs && dpkg-deb -x git-lfs_*.deb .) && \
+	  install $$there/usr/bin/git-lfs $(BIN)/git-lfs && rm -r $$there; }
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,10 +60,10 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest benches -q --benchmark-columns=min,median,rounds
 
 sandbox: $(STAMP)
-	$(BIN)/python -m patchhub.sandbox.train
+	$(BIN)/python -m patchhub.sandbox.train --recipe $(MODEL) --out $(PLACE)
 
 card: $(STAMP)
-	$(BIN)/python -m patchhub.sandbox.card
+	$(BIN)/python -m patchhub.sandbox.card --model $(MODEL) --directory $(PLACE)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo
