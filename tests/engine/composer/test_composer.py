@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from patchhub.canonical import sha256
 from patchhub.composer import composer as module
 from patchhub.composer import exact_sum
 from patchhub.composer.composer import Composer
-from patchhub.composer.identity import composed_identity
 from patchhub.composer.pristine import BaseTensor, CheckpointPristine, MemoryPristine
 from patchhub.kinds.storage import to_bytes
 from patchhub.loading import LoadedBase, load_base
@@ -38,55 +36,6 @@ def parameter(base: LoadedBase, name: str) -> Tensor:
 
 
 # --- (base, stack) and nothing else --------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_300_random_operations_leave_a_function_of_base_and_stack(
-    tmp_path: Path, dtype: torch.dtype, family: str
-) -> None:
-    base = loaded(tmp_path, family, dtype)
-    bare = model_bytes(base)
-    patches = patches_on(base, family, 8)
-    composer = Composer.over(base)
-    rng = random.Random(0)
-    seen: dict[str, str] = {composer.identity: bare}
-    again = 0
-    for step in range(300):
-        torch.set_num_threads(2 if step % 50 == 49 else 1)
-        _random_operation(composer, patches, rng)
-        ids = [patch.id for patch in composer.stack]
-        assert composer.identity == composed_identity(base.fingerprint.weights, ids)
-        found = model_bytes(base)
-        again += composer.identity in seen
-        assert seen.setdefault(composer.identity, found) == found
-    assert again > 100  # the same stacks were reached on many ways
-    assert len(seen) > 50
-    composer.set_stack([])
-    assert model_bytes(base) == bare
-    _equals_a_fresh_model(tmp_path, base, composer, patches)
-
-
-def _random_operation(composer: Composer, patches: list[Patch], rng: random.Random) -> None:
-    free = [patch for patch in patches if patch not in composer.stack]
-    choice = rng.random()
-    if choice < 0.4 and free:
-        composer.apply(*rng.sample(free, rng.randint(1, min(2, len(free)))))
-    elif choice < 0.8 and composer.stack:
-        chosen = rng.sample(composer.stack, rng.randint(1, min(2, len(composer.stack))))
-        composer.revert(*(rng.choice([patch.id, patch.short]) for patch in chosen))
-    else:
-        composer.set_stack(rng.sample(composer.stack, len(composer.stack)))
-
-
-def _equals_a_fresh_model(
-    tmp_path: Path, base: LoadedBase, composer: Composer, patches: list[Patch]
-) -> None:
-    composer.set_stack(patches)
-    fresh = load_base(base.directory, dtype=base.model.dtype, fingerprint=base.fingerprint)
-    Composer.over(fresh).set_stack(patches[::-1])
-    assert model_bytes(fresh) == model_bytes(base)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
