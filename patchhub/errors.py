@@ -193,5 +193,6 @@ CODES: dict[str, str] = {
     "E702": "git failed",
     "E703": "arithmetic of this process is not IEEE 754",
     "E704": "the operating system refused",
+    "E705": "optional part is not installed",
 }
 """Meaning of every code; a test holds this table against the sources."""

@@ -1,0 +1,6 @@
+"""A verdict as a page: Markdown and self-contained HTML. Torch-free."""
+
+from patchhub.guard.report.facts import Background
+from patchhub.guard.report.files import ensure_plots, report_files, write_report
+
+__all__ = ["Background", "ensure_plots", "report_files", "write_report"]

@@ -1,0 +1,84 @@
+"""Where a report goes: two files of one stem, each replaced in one step."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from patchhub.errors import NotFoundError, PatchHubError
+from patchhub.guard.report.facts import Background
+from patchhub.guard.verdict import Verdict
+
+_SUFFIXES = (".md", ".html")
+
+
+def ensure_plots() -> None:
+    """Pass if pictures can be drawn; ask before a long check.
+
+    Raises:
+        PatchHubError: E705.
+    """
+    if find_spec("matplotlib") is None:
+        raise PatchHubError(
+            "E705",
+            "a report needs matplotlib, which is not installed",
+            expected="the extra `report`",
+            hint="pip install 'patchhub[report]'",
+        )
+
+
+def report_files(path: str | Path, patch: str) -> tuple[Path, Path]:
+    """The Markdown and the HTML file that ``path`` stands for.
+
+    A directory gets ``verdict-<patch>.md`` and ``.html``; of any other path, a suffix .md or .html
+    is replaced by each of the two.
+
+    Args:
+        path: As the user gave it.
+        patch: Id of the patch.
+
+    Raises:
+        NotFoundError: E109, the directory is missing.
+    """
+    wanted = Path(path)
+    if wanted.is_dir():
+        stem = wanted / f"verdict-{patch[:12]}"
+    else:
+        stem = wanted.with_suffix("") if wanted.suffix in _SUFFIXES else wanted
+    if not stem.parent.is_dir():
+        raise NotFoundError("E109", f"no directory {stem.parent} for the report")
+    markdown, html = (stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)
+    return markdown, html
+
+
+def write_report(
+    verdict: Verdict, path: str | Path, background: Background | None = None
+) -> tuple[Path, Path]:
+    """Write a verdict as Markdown and as HTML.
+
+    Args:
+        verdict: What the guard said; fresh from a check it has every probe, read back from a
+            registry the failures only.
+        path: See `report_files`.
+        background: What the verdict names by digest only.
+
+    Returns:
+        The two files.
+
+    Raises:
+        NotFoundError: E109. PatchHubError: E705, matplotlib is missing.
+    """
+    ensure_plots()
+    from patchhub.guard.report.markdown import to_markdown
+    from patchhub.guard.report.page import to_html
+
+    files = report_files(path, verdict.patch)
+    known = background or Background()
+    for file, text in zip(
+        files, (to_markdown(verdict, known), to_html(verdict, known)), strict=True
+    ):
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(file)
+    return files
