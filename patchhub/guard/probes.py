@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub import canonical
-from patchhub.fields import Fields
+from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.fields import Fields, InFile
 from patchhub.recordfile import read_records
 from patchhub.scoring.questions import Question
 
@@ -83,6 +84,22 @@ class BaseProbes:
 
         return sample_probes(base, questions=questions, texts=texts, seed=seed, progress=progress)
 
+    @classmethod
+    def from_json(cls, value: object, what: str) -> BaseProbes:
+        """Probes as `to_json` writes them.
+
+        Raises:
+            InvalidInputError: E131, naming ``what`` and the field.
+        """
+        fields = Fields(value, InFile(what, "E131", InvalidInputError))
+        questions = tuple(_question(one) for one in fields.inners("questions"))
+        return cls(questions, fields.texts("texts"))
+
+    def to_json(self) -> dict[str, canonical.Json]:
+        """Questions and texts as one object."""
+        asked = [{"prompt": q.prompt, "answers": list(q.answers)} for q in self.questions]
+        return {"questions": list(asked), "texts": list(self.texts)}
+
     def to_bytes(self) -> bytes:
         """The file: canonical JSON lines."""
         return b"".join(canonical.dumps(line) + b"\n" for line in self._lines())
@@ -99,6 +116,27 @@ class BaseProbes:
             yield {"prompt": question.prompt, "answers": list(question.answers)}
         for text in self.texts:
             yield {"text": text}
+
+
+def read_texts(path: Path) -> tuple[str, ...]:
+    """Passages of plain text, one per line; blank lines are skipped.
+
+    Raises:
+        NotFoundError: E109, the file cannot be read.
+        InvalidInputError: E145, it is not UTF-8, or holds no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NotFoundError("E109", f"{path}: cannot be read", found=error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            "E145", f"{path} is not text in UTF-8", found=f"byte {error.start}: {error.reason}"
+        ) from error
+    texts = tuple(line for line in text.splitlines() if line.strip())
+    if not texts:
+        raise InvalidInputError("E145", f"{path} holds no text")
+    return texts
 
 
 def _question(record: Fields) -> Question:
