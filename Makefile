@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MODEL  ?= sandbox-gpt2
 PLACE  := $(if $(filter sandbox-gpt2,$(MODEL)),patchhub/sandbox/models,tests/models)/$(MODEL)
 
-.PHONY: help demo test test-fast stress git-lfs ops lint bench sandbox card clean
+.PHONY: help demo test test-fast stress git-lfs ops lint bench crash sandbox card clean
 
 help:
 	@echo "make demo       edit a trained language model, check, commit, apply, revert; prove the bytes"
@@ -17,6 +17,7 @@ help:
 	@echo "make git-lfs    put the real git-lfs beside python (Debian, Ubuntu), for the tests that use it"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make bench      speed and memory figures (pytest-benchmark)"
+	@echo "make crash      300 kills of running commands at random moments; each leaves old or new"
 	@echo "make sandbox    train the embedded model again from its seed (about an hour on two cores);"
 	@echo "                MODEL=sandbox-llama or sandbox-t5 trains another"
 	@echo "make card       measure that model and print its world card"
@@ -58,6 +59,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benches -q --benchmark-columns=min,median,rounds
+
+crash: $(STAMP)
+	$(BIN)/python -m tests.crash
 
 sandbox: $(STAMP)
 	$(BIN)/python -m patchhub.sandbox.train --recipe $(MODEL) --out $(PLACE)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.changing import Changed
     from patchhub_registry.operations.check import Checked
     from patchhub_registry.operations.edit import Edit
+    from patchhub_registry.operations.gc import Collected
     from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.operations.recovery import Recovered
     from patchhub_registry.patches import PatchRecord
 
     Requests = str | Path | Sequence[EditRequest]
@@ -160,6 +162,27 @@ class Verbs(Questions):
         from patchhub_registry.operations.planned import apply_plan
 
         return apply_plan(self._registry, file, progress=progress)
+
+    def gc(
+        self,
+        *,
+        models: Sequence[str | Path] = (),
+        keep: int = 2,
+        now: bool = False,
+        dry_run: bool = False,
+    ) -> Collected:
+        """See `patchhub_registry.operations.gc.gc`."""
+        from patchhub_registry.operations.gc import gc
+
+        return gc(self._registry, models=models, keep=keep, now=now, dry_run=dry_run)
+
+    def recover(
+        self, model: str | Path | None = None, *, wait: float = 0.0
+    ) -> tuple[Recovered, ...]:
+        """See `patchhub_registry.operations.recovery.recover`."""
+        from patchhub_registry.operations.recovery import recover
+
+        return recover(self._registry, model, wait=wait)
 
     def revert(
         self,
