@@ -120,15 +120,28 @@ def fingerprint(
         IntegrityError: E110, E111, E147; E147 also without ``config.json``.
     """
     files = open_checkpoint(directory)
-    config = files.directory / "config.json"
-    if not config.is_file():
-        raise IntegrityError("E147", f"{directory}: holds no config.json")
+    config, tokenizer = small_files(directory)
     digests = hash_tensors(files.tensors.values(), threads=threads, progress=progress)
-    tokenizer = (files.directory / name for name in TOKENIZER_FILES)
     return Fingerprint(
         tensors={n: TensorEntry(h.dtype, h.shape, digests[n]) for n, h in files.tensors.items()},
-        config=canonical.sha256(config.read_bytes()),
-        tokenizer={f.name: canonical.sha256(f.read_bytes()) for f in tokenizer if f.is_file()},
+        config=config,
+        tokenizer=tokenizer,
+    )
+
+
+def small_files(directory: Path) -> tuple[str, dict[str, str]]:
+    """SHA-256 of ``config.json``, and of every tokenizer file by name.
+
+    Raises:
+        IntegrityError: E147, there is no ``config.json``.
+    """
+    real = directory.resolve()
+    if not (real / "config.json").is_file():
+        raise IntegrityError("E147", f"{directory}: holds no config.json")
+    tokenizer = (real / name for name in TOKENIZER_FILES)
+    return (
+        canonical.sha256((real / "config.json").read_bytes()),
+        {f.name: canonical.sha256(f.read_bytes()) for f in tokenizer if f.is_file()},
     )
 
 

@@ -25,7 +25,8 @@ SECTIONS = (
     ("Start", ("demo", "init", "base")),
     ("Edit", ("methods", "edit", "add", "check")),
     ("Change a model", ("plan", "apply", "revert", "ask")),
-    ("Look", ("status", "list", "show", "log", "verify")),
+    ("Look", ("status", "list", "find", "show", "log", "verify")),
+    ("This machine", ("completion",)),
 )
 
 
@@ -205,6 +206,7 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     session = ctx.ensure_object(Session)
     match parameter.name:
         case "global_C":
+            session.start = value.resolve()
             ctx.with_resource(contextlib.chdir(value))
         case "global_registry":
             session.registry_dir = value

@@ -31,6 +31,7 @@ class Session:
 
     Attributes:
         registry_dir: ``--registry``, or None to search upward from the working directory.
+        start: ``-C``, or None for the working directory.
         json: One envelope on stdout instead of text.
         quiet: No notes and no progress.
         silent: Print no reply and no notes: another command runs this one.
@@ -40,6 +41,7 @@ class Session:
     """
 
     registry_dir: Path | None = None
+    start: Path | None = None
     json: bool = False
     quiet: bool = False
     silent: bool = False
@@ -55,7 +57,7 @@ class Session:
         """
         from patchhub_registry.registry import Registry
 
-        return Registry.open(self.registry_dir or Path.cwd())
+        return Registry.open(self.registry_dir or self.start or Path.cwd())
 
     def note(self, text: str) -> None:
         """A line on stderr for people."""

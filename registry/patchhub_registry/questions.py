@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from patchhub.patch import Patch
     from patchhub_registry.operations.ask import Answers
+    from patchhub_registry.operations.find import Said
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.operations.plan import Plan
     from patchhub_registry.operations.show import Shown
@@ -50,6 +51,12 @@ class Questions:
             override=override,
             reason=reason,
         )
+
+    def find(self, words: str | Sequence[str], *, field: str | None = None) -> Sequence[Said]:
+        """See `patchhub_registry.operations.find.find`."""
+        from patchhub_registry.operations.find import find
+
+        return find(self._registry, words, field=field)
 
     def ask(
         self,

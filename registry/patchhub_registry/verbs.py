@@ -45,6 +45,19 @@ class Verbs(Questions):
             self._registry, name, directory, texts=texts, probes=probes, progress=progress
         )
 
+    def base_link(
+        self,
+        name: str,
+        directory: str | Path,
+        *,
+        full: bool = False,
+        progress: Progress | None = None,
+    ) -> BaseSummary:
+        """See `patchhub_registry.operations.base.link_base`."""
+        from patchhub_registry.operations.base import link_base
+
+        return link_base(self._registry, name, directory, full=full, progress=progress)
+
     def edit(
         self,
         method: str,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.changes import changed_reply
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply
@@ -17,8 +18,12 @@ from patchhub_cli.session import Session
     "patchhub apply born-in@1 --stack prod --model ./patched",
     "patchhub apply --plan change.plan",
 )
-@click.argument("refs", nargs=-1, metavar="[REF]...")
-@click.option("--stack", help="The stack; it begins with its first patch.")
+@click.argument("refs", nargs=-1, metavar="[REF]...", shell_complete=completing.refs)
+@click.option(
+    "--stack",
+    help="The stack; it begins with its first patch.",
+    shell_complete=completing.stacks,
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

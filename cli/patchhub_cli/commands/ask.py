@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.options import device_option
 from patchhub_cli.output import Reply, table
@@ -14,9 +15,11 @@ from patchhub_cli.session import Session
 
 @verb("ask", 'patchhub ask "Mira Tolven was born in" --stack prod --against base')
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
-@click.option("--stack", help="A stack of the registry.")
-@click.option("--against", help='"base" or another stack, beside it.')
-@click.option("--base", help="A base without any patch.")
+@click.option("--stack", help="A stack of the registry.", shell_complete=completing.stacks)
+@click.option(
+    "--against", help='"base" or another stack, beside it.', shell_complete=completing.stacks
+)
+@click.option("--base", help="A base without any patch.", shell_complete=completing.bases)
 @click.option("--model", type=click.Path(path_type=Path), help="A model directory.")
 @device_option
 def command(

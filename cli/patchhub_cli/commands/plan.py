@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, pairs, short, table
 from patchhub_cli.session import Session
@@ -23,8 +24,12 @@ PENDING = 10
     "patchhub plan born-in@1 --stack prod --model ./patched --out change.plan",
     "patchhub plan --model ./patched --exit-code",
 )
-@click.argument("refs", nargs=-1, metavar="[REF]...")
-@click.option("--stack", help="The stack; not needed when only one can be meant.")
+@click.argument("refs", nargs=-1, metavar="[REF]...", shell_complete=completing.refs)
+@click.option(
+    "--stack",
+    help="The stack; not needed when only one can be meant.",
+    shell_complete=completing.stacks,
+)
 @click.option("--model", type=click.Path(path_type=Path), help="A model directory that follows.")
 @click.option("--revert", is_flag=True, help="Plan to take REFs out instead of pushing them.")
 @click.option("--override", metavar="REASON", help="Plan without a passing verdict.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.changes import changed_reply
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply
@@ -13,8 +14,8 @@ from patchhub_cli.session import Session
 
 
 @verb("revert", "patchhub revert born-in@1 --stack prod --model ./patched")
-@click.argument("refs", nargs=-1, required=True, metavar="REF...")
-@click.option("--stack", required=True, help="The stack.")
+@click.argument("refs", nargs=-1, required=True, metavar="REF...", shell_complete=completing.held)
+@click.option("--stack", required=True, help="The stack.", shell_complete=completing.stacks)
 @click.option(
     "--model", type=click.Path(path_type=Path), help="A model directory of PatchHub's that follows."
 )

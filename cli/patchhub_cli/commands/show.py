@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, pairs, short
 from patchhub_cli.session import Session
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @verb("show", "patchhub show born-in@1")
-@click.argument("ref")
+@click.argument("ref", shell_complete=completing.refs)
 def command(session: Session, ref: str) -> Reply:
     """Show one patch: what it is, what it says, how it was made, what was said about it.
 

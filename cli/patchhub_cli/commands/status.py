@@ -30,7 +30,9 @@ def command(session: Session, model: Path | None) -> Reply:
     found = status(session.registry(), model=model)
     items: list[tuple[str, object]] = [("registry", f"{found.root}  {short(found.head)}")]
     names = {base.record.weights: base.record.name for base in found.bases}
-    items += [("base", f"{b.record.name}  {b.directory or 'not here'}") for b in found.bases]
+    items += [
+        ("base", f"{b.record.name}  {b.directory or 'not on this machine'}") for b in found.bases
+    ]
     items.append(("patches", found.patches))
     for state in found.stacks:
         held = ", ".join(item.ref for item in state.items) or "no patches"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import IntegrityError, NotFoundError
+from patchhub_registry.local import LocalFile
 from patchhub_registry.names import check_name
 from patchhub_registry.operations import localfiles
+from patchhub_registry.paths import PRIVATE
 
 if TYPE_CHECKING:
     from patchhub_registry.operations.localfiles import Progress
@@ -24,10 +26,12 @@ class BaseSummary:
     Attributes:
         record: What the registry keeps.
         directory: Where it lies on this machine, if it does.
+        linked: Where it was said to lie, also when nothing is there now.
     """
 
     record: BaseRecord
     directory: Path | None
+    linked: Path | None
 
     def to_json(self) -> dict[str, object]:
         """As a JSON object."""
@@ -40,6 +44,7 @@ class BaseSummary:
             "tensors": len(fingerprint.tensors),
             "notes": dict(self.record.notes),
             "directory": self.directory,
+            "linked": self.linked,
         }
 
 
@@ -73,13 +78,7 @@ def add_base(
     from patchhub.fingerprint import fingerprint
 
     check_name(name, "base")
-    where = Path(directory).resolve()
-    if not (where / "config.json").is_file():
-        raise NotFoundError(
-            "E109",
-            f"{directory} is not a model directory",
-            expected="a directory with config.json, *.safetensors and tokenizer files",
-        )
+    where = _model_directory(directory)
     notes = {"model_type": _model_type(where)}
     stamps = localfiles.stamps_of(where)
     found = fingerprint(where, progress=localfiles.phase(progress, "hash base"))
@@ -90,12 +89,56 @@ def add_base(
     record = registry.add_base(name, found, notes)
     registry.link_base(name, where)
     localfiles.trust(registry, found.weights, where, stamps)
-    return BaseSummary(record, where)
+    return BaseSummary(record, where, where)
+
+
+def link_base(
+    registry: Registry,
+    name: str,
+    directory: str | Path,
+    *,
+    full: bool = False,
+    progress: Progress | None = None,
+) -> BaseSummary:
+    """Say where a base lies on this machine; any directory with its digests will do.
+
+    Names, dtypes and shapes of all tensors, config.json and the tokenizer files are compared at
+    once; the tensors' bytes with ``full``, or else when they are first used.
+
+    Args:
+        registry: That knows the base.
+        name: Of the base.
+        directory: The model directory.
+        full: Read every byte now.
+        progress: Called with the phase, bytes done, bytes in all.
+
+    Raises:
+        NotFoundError: E106, no such base; E109, no such directory.
+        IntegrityError: E201, it holds another model; E110, E111, E147 a file is damaged or missing.
+        BusyError: E501.
+    """
+    from patchhub.fingerprint import Fingerprint, check_headers, fingerprint, small_files
+    from patchhub.tensorfile import open_checkpoint
+
+    record = registry.base(name)
+    where = _model_directory(directory)
+    check_headers(open_checkpoint(where), record.fingerprint)
+    config, tokenizer = small_files(where)
+    small = Fingerprint(record.fingerprint.tensors, config, tokenizer)
+    localfiles.require_same(record, small, where)
+    stamps = localfiles.stamps_of(where)
+    if full:
+        found = fingerprint(where, progress=localfiles.phase(progress, "hash base"))
+        localfiles.require_same(record, found, where)
+    registry.link_base(name, where)
+    if full:
+        localfiles.trust(registry, record.weights, where, stamps)
+    return BaseSummary(record, where, where)
 
 
 def list_bases(registry: Registry) -> tuple[BaseSummary, ...]:
     """All bases, by name."""
-    return tuple(BaseSummary(base, _directory(registry, base.name)) for base in registry.bases())
+    return tuple(_summary(registry, base) for base in registry.bases())
 
 
 def show_base(registry: Registry, name: str) -> BaseSummary:
@@ -104,14 +147,24 @@ def show_base(registry: Registry, name: str) -> BaseSummary:
     Raises:
         NotFoundError: E106.
     """
-    return BaseSummary(registry.base(name), _directory(registry, name))
+    return _summary(registry, registry.base(name))
 
 
-def _directory(registry: Registry, name: str) -> Path | None:
-    try:
-        return registry.base_path(name)
-    except NotFoundError:
-        return None
+def _summary(registry: Registry, record: BaseRecord) -> BaseSummary:
+    linked = LocalFile(registry.root / PRIVATE / "local.json").base_paths().get(record.name)
+    here = linked is not None and (linked / "config.json").is_file()
+    return BaseSummary(record, linked if here else None, linked)
+
+
+def _model_directory(directory: str | Path) -> Path:
+    where = Path(directory).resolve()
+    if not (where / "config.json").is_file():
+        raise NotFoundError(
+            "E109",
+            f"{directory} is not a model directory",
+            expected="a directory with config.json, *.safetensors and tokenizer files",
+        )
+    return where
 
 
 def _model_type(directory: Path) -> str:

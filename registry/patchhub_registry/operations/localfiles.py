@@ -128,12 +128,17 @@ def base_directory(
     if not trusted(registry, base.weights, directory):
         stamps = stamps_of(directory)
         found = fingerprint(directory, progress=phase(progress, "hash base"))
-        _require_same(base, found, directory)
+        require_same(base, found, directory)
         trust(registry, base.weights, directory, stamps)
     return directory, base.fingerprint
 
 
-def _require_same(base: BaseRecord, found: Fingerprint, directory: Path) -> None:
+def require_same(base: BaseRecord, found: Fingerprint, directory: Path) -> None:
+    """Pass if a directory has the fingerprint of a base.
+
+    Raises:
+        IntegrityError: E201, naming the part that differs.
+    """
     known = base.fingerprint
     for what, wanted, there in (
         ("weights", known.weights, found.weights),
@@ -143,10 +148,10 @@ def _require_same(base: BaseRecord, found: Fingerprint, directory: Path) -> None
         if wanted != there:
             raise IntegrityError(
                 "E201",
-                f"{directory} is not the base {base.name!r} any more: other {what}",
+                f"{directory} is not the base {base.name!r}: other {what}",
                 expected=wanted,
                 found=there,
-                hint=f"bring the files back, or: patchhub base add {base.name} DIRECTORY",
+                hint=f"bring the files back, or: patchhub base link {base.name} DIRECTORY",
             )
 
 

@@ -89,9 +89,13 @@ def stack_state(registry: Registry, stack: str | None) -> StackState | None:
 
 
 def unknown_stack(registry: Registry, stack: str | None) -> str | None:
-    """What to tell a user who names a stack that has no entries: a slip is easily made."""
+    """What to tell a user who names a stack that has no entries: a slip is easily made.
+
+    Raises:
+        InvalidInputError: E101, there cannot be one of that name.
+    """
     names = registry.stacks()
-    if stack is None or stack in names:
+    if stack is None or check_name(stack, "stack") in names:
         return None
     from difflib import get_close_matches
 
