@@ -209,12 +209,12 @@ def _next_version(store: Store, name: str, patch_id: str) -> int:
 
 
 def _check_base(store: Store, record: Record, weights: str) -> None:
-    known = store.base(record.base)
-    if known.weights != weights:
+    known = store.base_weights(record.base)
+    if known != weights:
         raise IntegrityError(
             "E201",
             f'the patch was made for another base than "{record.base}"',
-            expected=known.weights,
+            expected=known,
             found=weights,
         )
 

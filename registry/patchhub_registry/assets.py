@@ -50,6 +50,12 @@ class Assets:
         asset = Asset(kind, base, key, dict(facts), _pointer(payload))
         return self._registry._add(additions.asset(asset, payload))
 
+    def keep_moments(self, base: str | None = None) -> tuple[Asset, ...]:
+        """See `patchhub_registry.operations.statistics.keep`."""
+        from patchhub_registry.operations.statistics import keep
+
+        return keep(self._registry, base)
+
     def list(self, kind: str | None = None, base: str | None = None) -> list[Asset]:
         """All assets, or those of one kind or base; by digest.
 

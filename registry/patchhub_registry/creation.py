@@ -39,12 +39,18 @@ def create(directory: Path, lock_timeout: float, policy: bytes | None = None) ->
     root = directory.resolve()
     git = Git(root)
     git.check_version()
+    begun_here = root / paths.PRIVATE / "begun"
     with locked(root / paths.PRIVATE / "lock", lock_timeout) as lock:
+        if begun_here.exists():  # nobody else uses a repository that has no commit yet
+            for stale in (root / ".git").glob("*.lock"):
+                stale.unlink()
+        begun_here.touch()
         git.run("init", *_OPTIONS, inherit=[lock])
     objects = Objects(git)
     writer = Writer(git, objects, lock_timeout)
     try:
         if unfinished and writer.recover(lock_timeout) and (root / paths.SETTINGS).exists():
+            begun_here.unlink(missing_ok=True)
             return root
         if objects.get("HEAD") is not None:
             raise ConflictError("E308", f"{directory} is a git repository with commits")
@@ -59,6 +65,7 @@ def create(directory: Path, lock_timeout: float, policy: bytes | None = None) ->
         if policy is not None:
             files[paths.policy_file(1)] = policy
         writer.commit(lambda _: Draft(files, "registry: begin\n"), rebase=False)
+        begun_here.unlink(missing_ok=True)
     finally:
         objects.close()
     return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from patchhub.canonical import sha256
@@ -80,14 +81,28 @@ class Store:
         Raises:
             NotFoundError: E106.
         """
-        path = paths.base_file(check_name(name, "base"))
-        data = self.file(path)
+        return BaseRecord.from_bytes(self._base(name), paths.base_file(name))
+
+    def base_weights(self, name: str) -> str:
+        """Digest of a base's weights, read without checking its table of tensors.
+
+        Raises:
+            NotFoundError: E106.
+            IntegrityError: E204, the file is damaged.
+        """
+        try:
+            return str(json.loads(self._base(name))["weights"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError("E204", f"{paths.base_file(name)} is damaged") from error
+
+    def _base(self, name: str) -> bytes:
+        data = self.file(paths.base_file(check_name(name, "base")))
         if data is None:
             names = list(self.directory("bases"))
             raise _missing(
                 "E106", f'no base "{name}"', name, names, 'add it with "patchhub base add"'
             )
-        return BaseRecord.from_bytes(data, path)
+        return data
 
     def versions(self, name: str) -> list[int]:
         """Versions of a patch, ascending; empty if there is no such patch."""

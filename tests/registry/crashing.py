@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from patchhub.errors import ConflictError
+from patchhub.errors import ConflictError, NotFoundError
 from patchhub_registry import Registry
 from patchhub_registry.git import Git
 from patchhub_registry.schema import Op
 from patchhub_registry.stack import Change
-from tests.registry.support import WEIGHTS, add
+from tests.registry.lfs import large_files
+from tests.registry.support import WEIGHTS, add, observed, patch_files
 
 STEPS = ["link", "unlink", "replace", "rename", "fsync", "mkdir", "ftruncate"]
 OPERATIONS: dict[str, Callable[[Registry], object]] = {
@@ -71,10 +74,10 @@ def _counted(call: Callable[..., Any], tick: Callable[[], None]) -> Callable[...
     return counted
 
 
-def add_many(root: Path, who: str, count: int) -> None:
+def add_many(root: Path, who: str, times: int) -> None:
     """Add patches as fast as possible, each also under one shared name."""
     with Registry.open(root, lock_timeout=60) as registry:
-        for i in range(count):
+        for i in range(times):
             add(registry, f"{who} {i}", "shared")
             add(registry, f"{who} {i}", f"{who}-{i}")
 
@@ -91,6 +94,46 @@ def push_many(root: Path, refs: list[str]) -> None:
                 except ConflictError as error:
                     if error.code != "E304":
                         raise
+
+
+def add_for_ever(root: Path, said: Any) -> None:
+    """Add patches, every other one large, until somebody kills us and the gits we started."""
+    os.setsid()
+    with Registry.open(root, lock_timeout=60) as registry:
+        said.set()
+        for i in count():
+            made = large_files(f"{os.getpid()} {i}") if i % 2 else patch_files(f"{os.getpid()} {i}")
+            registry.add_patch(made, f"name-{i % 3}", observed())
+
+
+def random_operations(root: Path, who: str, times: int, done: Any) -> None:
+    """Do random things; what was done is put on ``done`` as (what, reference, id)."""
+    generator = random.Random(who)
+    own: list[str] = []
+    with Registry.open(root, lock_timeout=120) as registry:
+        for i in range(times):
+            word = generator.choice(["add", "add", "share", "push", "push", "revert", "look"])
+            with suppress(ConflictError, NotFoundError):
+                done.put((word, *_operate(registry, word, f"{who}-{i}", own, generator)))
+
+
+def _operate(
+    registry: Registry, word: str, text: str, own: list[str], generator: random.Random
+) -> tuple[str, str]:
+    if word == "look" or (not own and word in ("push", "revert")):
+        known = registry.count()
+        assert len(registry.patches()) >= known
+        registry.history()
+        return "", ""
+    if word in ("add", "share"):
+        name = "shared" if word == "share" else f"{text[0]}-{generator.randrange(5)}"
+        made = registry.add_patch(patch_files(text), name, observed())
+        own.append(made.ref)
+        return made.ref, made.id
+    state = registry.stack_or_new("prod", WEIGHTS)
+    ref = generator.choice(own if word == "push" else [item.ref for item in state.items] or own)
+    after = registry.push_entry(state, word, ref)
+    return ref, after.head
 
 
 def hold_lock(root: Path, said: Any, seconds: float) -> None:

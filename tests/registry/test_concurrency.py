@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,44 @@ def test_two_processes_push(registry: Registry) -> None:
     assert state.seq == 2 * EACH
     assert registry.verify().ok
     assert status(registry.root) == ""
+
+
+def test_two_processes_do_random_things(registry: Registry) -> None:
+    times = int(os.environ.get("PATCHHUB_TEST_OPERATIONS", "25"))
+    before, said = commits(registry.root), SPAWN.SimpleQueue()
+    processes = [
+        SPAWN.Process(target=crashing.random_operations, args=(registry.root, who, times, said))
+        for who in ("a", "b")
+    ]
+    for process in processes:
+        process.start()
+    done = list(reported(said, processes))
+    assert [process.exitcode for process in processes] == [0, 0]
+    added = {ref: patch_id for word, ref, patch_id in done if word in ("add", "share") and ref}
+    assert {patch.ref: patch.id for patch in registry.patches()} == added
+    assert len(added) == len([word for word, _, _ in done if word in ("add", "share")])
+    heads = [head for word, ref, head in done if word in ("push", "revert") and ref]
+    written = [line.digest for line in registry.history() if line.op != "checkpoint"]
+    assert sorted(written) == sorted(heads)
+    assert commits(registry.root) == before + len(added) + len(heads)
+    numbers = sorted(int(ref.partition("@")[2]) for ref in added if ref.startswith("shared@"))
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert registry.verify().ok
+    assert status(registry.root) == ""
+    git(registry.root, "fsck", "--strict")
+
+
+def reported(said: Any, processes: list[Any]) -> Iterator[tuple[str, str, str]]:
+    """What the processes say until all have ended."""
+    while True:
+        ended = not any(process.is_alive() for process in processes)
+        while not said.empty():
+            yield said.get()
+        if ended:
+            break
+        time.sleep(0.01)
+    for process in processes:
+        process.join()
 
 
 def meddle(

@@ -1,0 +1,76 @@
+"""Key statistics in the registry: computed by one, used by all who need the very same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from patchhub import canonical
+from patchhub.errors import NotFoundError
+from patchhub_registry.operations import localfiles
+
+if TYPE_CHECKING:
+    from patchhub_registry.asset import Asset
+    from patchhub_registry.registry import Registry
+
+KIND = "moments"
+
+
+def keep(registry: Registry, base: str | None = None) -> tuple[Asset, ...]:
+    """Keep the statistics that edits computed on this machine as assets of the registry.
+
+    Args:
+        registry: Where to keep them.
+        base: Only those of one base, by name.
+
+    Returns:
+        Every asset these statistics are now; those the registry had already among them.
+
+    Raises:
+        NotFoundError: E106.
+    """
+    from patchhub.editing.moments import described
+
+    bases = registry.bases() if base is None else [registry.base(base)]
+    weights = {record.weights for record in bases}
+    kept = []
+    for file in sorted(localfiles.moments_cache(registry).glob(f"{KIND}-*.safetensors")):
+        found = described(file)
+        if found is not None and found[0]["base"] in weights:
+            content, blocks = found
+            facts = {**content, "blocks": list(blocks)}
+            key = canonical.digest(content)
+            kept.append(registry.assets.put(KIND, str(content["base"]), key, facts, file))
+    return tuple(kept)
+
+
+def brought(registry: Registry, weights: str) -> Path:
+    """The machine's cache of statistics, with what the registry has for a base put into it.
+
+    Raises:
+        IntegrityError: E202, a payload is damaged.
+    """
+    from patchhub.editing.moments import cache_file, described
+
+    cache = localfiles.moments_cache(registry)
+    for asset in registry.assets.list(KIND, weights):
+        file = cache_file(cache, asset.key)
+        here = described(file)
+        blocks = cast("Sequence[int]", asset.facts["blocks"])
+        if here is None or set(here[1]) < set(blocks):
+            _bring(registry, asset, file)
+    return cache
+
+
+def _bring(registry: Registry, asset: Asset, file: Path) -> None:
+    try:
+        source = registry.assets.file(asset)
+    except NotFoundError:  # not fetched: it is computed again
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(source, temporary)
+    temporary.replace(file)
