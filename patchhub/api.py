@@ -6,6 +6,7 @@ They know nothing of a registry: `patchhub_registry.Registry` has the verbs that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +23,7 @@ from patchhub.request import EditRequest, load_requests
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from patchhub.editing.forecast import Forecast
     from patchhub.guard.policy import Policy
     from patchhub.guard.probes import BaseProbes
     from patchhub.guard.verdict import Verdict
@@ -113,6 +115,58 @@ def edit(
         return run_editor(editor, context, wanted, settings or {})
 
 
+def forecast(
+    base: Base,
+    method: str,
+    requests: Requests,
+    *,
+    onto: Sequence[Patch | str | Path] = (),
+    settings: Mapping[str, object] | None = None,
+    seed: int = 0,
+    texts: Iterable[str] | None = None,
+    cache: Path | None = None,
+    elsewhere: Mapping[str, Sequence[int]] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Forecast:
+    """Say what `edit` would make and take, measured on the base; nothing is written.
+
+    Args:
+        base: As for `edit`, and so are all that follow; ``cache`` is only looked at.
+        method: Name of an editing method.
+        requests: What shall be true.
+        onto: Patches the model carries.
+        settings: Hyper-parameters that differ from the method's defaults.
+        seed: Of everything random.
+        texts: Text for the key statistics.
+        cache: Directory of key statistics.
+        elsewhere: Statistics that will be in the cache: content key to blocks.
+        device: Where a base given by its directory is put.
+        progress: Called with the phase, units done, units in all.
+
+    Raises:
+        NotFoundError: E109, E141. InvalidInputError: E13x, E142 to E148, E153.
+        IntegrityError: E201.
+    """
+    from patchhub.editing.forecast import forecast as measure
+
+    loaded = _loaded(base, device)
+    below = _patches(onto)
+    with Composer.over(loaded).applied(*below):
+        return measure(
+            loaded,
+            load_editor(method),
+            _requests(requests),
+            seed=seed,
+            settings=settings or {},
+            moments_cache=cache,
+            elsewhere=elsewhere,
+            corpus=texts,
+            onto=tuple(patch.id for patch in below),
+            progress=progress,
+        )
+
+
 def check(
     base: Base,
     patch: Patch | str | Path,
@@ -121,7 +175,10 @@ def check(
     stack: Sequence[Patch | str | Path] = (),
     policy: Policy | str | Path | None = None,
     probes: BaseProbes | None = None,
+    texts: Sequence[str] | None = None,
+    known: Mapping[str, Sequence[EditRequest]] | None = None,
     waive: Mapping[str, str] | None = None,
+    report: str | Path | None = None,
     cache: Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -135,7 +192,10 @@ def check(
         stack: Patches already on the model, bottom first.
         policy: A policy or its TOML file; else the one that PatchHub ships.
         probes: Locality and drift probes of the base.
+        texts: Text unrelated to the edit, for drift; else the base probes' own.
+        known: Requests with probes of patches in the stack, by patch id; patches store none.
         waive: Checks that may fail, each with the reason.
+        report: Where the verdict goes as Markdown and HTML (`patchhub.guard.report.report_files`).
         cache: Directory that keeps the unedited model's answers for the next check.
         device: Where a base given by its directory is put.
         progress: Called with the phase, units done, units in all.
@@ -143,9 +203,13 @@ def check(
     Raises:
         InvalidInputError: E146, the policy; E13x, the requests.
         IntegrityError: E201, a patch is of another base.
+        NotFoundError: E109, there is no place for the report.
+        PatchHubError: E705, a report needs matplotlib.
     """
+    from patchhub.guard import report as reports
     from patchhub.guard.guard import check as judge
     from patchhub.guard.policy import Policy, default_policy
+    from patchhub.guard.probes import BaseProbes
     from patchhub.scoring.cache import AnswerCache
 
     loaded = _loaded(base, device)
@@ -153,19 +217,27 @@ def check(
     if rules is None:
         rules = default_policy() if policy is None else Policy.read(Path(str(policy)))
     candidate = _patch(patch)
+    wanted = candidate.requests if requests is None else _requests(requests)
+    if report is not None:  # before the long part
+        reports.ensure_plots()
+        reports.report_files(report, candidate.id)
     composer = Composer.over(loaded)
     with composer.applied(*_patches(stack)):
-        return judge(
+        verdict = judge(
             loaded,
             composer,
             candidate,
-            candidate.requests if requests is None else _requests(requests),
+            wanted,
             rules,
-            probes=probes,
+            probes=probes if texts is None else replace(probes or BaseProbes(), texts=tuple(texts)),
+            known=known,
             waive=waive,
             cache=AnswerCache(cache),
             progress=progress,
         )
+    if report is not None:
+        reports.write_report(verdict, report, reports.Background(candidate, wanted, rules))
+    return verdict
 
 
 def _loaded(base: Base, device: str) -> LoadedBase:

@@ -69,8 +69,8 @@ def read_directory(directory: Path) -> dict[str, bytes]:
     return {FILE: manifest} | {name: path.read_bytes() for name, path in found.items()}
 
 
-def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write a directory that is there with all its files or not at all.
+def check_target(directory: Path) -> None:
+    """Refuse a place where `write_directory` could not write.
 
     Raises:
         NotFoundError: E109, the parent directory is missing.
@@ -87,6 +87,16 @@ def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
             expected="a new name or an empty directory",
             hint="a patch is never overwritten",
         )
+
+
+def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write a directory that is there with all its files or not at all.
+
+    Raises:
+        NotFoundError: E109, the parent directory is missing.
+        ConflictError: E308, something is there already.
+    """
+    check_target(directory)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         temporary.chmod(0o755)

@@ -59,6 +59,22 @@ class EditContext:
             self.progress(phase, done, total)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a method's time goes with; an editor that has one as ``cost`` can be forecast.
+
+    Attributes:
+        steps: The setting that bounds the steps of its optimiser; ``None`` if it has none.
+        batch: The setting of requests per step; ``None`` if a step takes all.
+        each: Requests come one after the other, each with steps, and in a low-rank patch with rows,
+            of its own.
+    """
+
+    steps: str | None = None
+    batch: str | None = None
+    each: bool = False
+
+
 class Editor(Protocol):
     """One editing method; ``methods/<name>.py`` has one as ``EDITOR``.
 

@@ -127,6 +127,28 @@ def described(file: Path) -> tuple[Mapping[str, canonical.Json], tuple[int, ...]
     return content, tuple(sorted(map(int, names)))
 
 
+def missing_layers(
+    base: LoadedBase,
+    corpus: str,
+    layers: Sequence[int],
+    cache: Path | None,
+    elsewhere: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[int, ...]:
+    """Blocks whose statistics `moments_of` would have to compute.
+
+    Args:
+        base: As for `moments_of`.
+        corpus: As for `moments_of`.
+        layers: Wanted blocks.
+        cache: As for `moments_of`; only looked at.
+        elsewhere: Content key to blocks that could be brought into the cache.
+    """
+    key = content_key(base, corpus, cap=_cap(base))
+    found = None if cache is None else described(cache_file(cache, key))
+    known = {*(found[1] if found else ()), *(elsewhere or {}).get(key, ())}
+    return tuple(sorted(set(layers) - known))
+
+
 def moments_of(
     base: LoadedBase,
     corpus: str,

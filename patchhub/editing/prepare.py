@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from patchhub.editing.editor import (
     settings_of,
 )
 from patchhub.editing.isolation import isolated
-from patchhub.editing.moments import Moments, corpus_digest, moments_of
+from patchhub.editing.moments import corpus_digest, moments_of
 from patchhub.editing.templates import sample_templates, sample_texts
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
@@ -29,7 +30,8 @@ from patchhub.sites import module_of, weight_matrix
 
 _SAMPLE_TOKENS = 128
 _TOKENS_PER_KEY = 16
-_SAMPLE_BATCH = 64
+SAMPLE_BATCH = 64
+"""Texts the model writes at once."""
 
 
 def prepare_context(
@@ -73,51 +75,65 @@ def prepare_context(
     with isolated(base.model):
         if TEMPLATES in editor.needs:
             templates = sample_templates(base.model, base.tokenizer, generator)
-        if MOMENTS in editor.needs:
-            layers = _layers(base, editor, settings)
+        layers = layers_of(base, editor, settings)
+        if layers:
+            text = corpus_for(base, seed, corpus)
             report = partial(progress, "statistics") if progress is not None else None
-            if layers:
-                moments = _moments(base, layers, seed, corpus, moments_cache, report)
+            moments = moments_of(
+                base, text.digest, text.texts, layers, cache=moments_cache, progress=report
+            )
     return EditContext(base, generator, seed, templates, moments, onto, progress)
 
 
-def _layers(base: LoadedBase, editor: Editor, settings: object | None) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Text for key statistics, not yet there if the model itself is to write it.
+
+    Attributes:
+        digest: Determines the texts.
+        texts: The texts; sampled on each call where ``samples`` is not 0.
+        samples: How many the model writes.
+        length: Tokens of each of those.
+    """
+
+    digest: str
+    texts: Callable[[], Sequence[str]]
+    samples: int = 0
+    length: int = 0
+
+
+def corpus_for(base: LoadedBase, seed: int, texts: Iterable[str] | None) -> Corpus:
+    """The given texts, or the model's own samples, drawn by a generator of their own."""
+    if texts is not None:
+        given = tuple(texts)
+        return Corpus(corpus_digest(given), lambda: given)
+    width = weight_matrix(module_of(base.model, base.arch.path("mlp_out", 0, base.model))).shape[1]
+    count = math.ceil(_TOKENS_PER_KEY * width / _SAMPLE_TOKENS)
+    digest = canonical.digest({"samples": count, "tokens": _SAMPLE_TOKENS, "seed": seed})
+    limit = getattr(base.model.config, "max_position_embeddings", _SAMPLE_TOKENS)
+    length = min(_SAMPLE_TOKENS, int(limit))
+    return Corpus(digest, lambda: _own_texts(base, count, length, seed), count, length)
+
+
+def layers_of(base: LoadedBase, editor: Editor, settings: object | None) -> tuple[int, ...]:
+    """Blocks whose statistics the editor needs; all, where the settings are not known yet."""
+    if MOMENTS not in editor.needs:
+        return ()
     if settings is None:
         return tuple(range(base.arch.block_count(base.model)))
     return editor.moment_layers(base, settings_of(editor, base, settings))
 
 
-def _moments(
-    base: LoadedBase,
-    layers: tuple[int, ...],
-    seed: int,
-    corpus: Iterable[str] | None,
-    cache: Path | None,
-    report: partial[None] | None,
-) -> Moments:
-    if corpus is not None:
-        texts = tuple(corpus)
-        digest = corpus_digest(texts)
-        return moments_of(base, digest, lambda: texts, layers, cache=cache, progress=report)
-    width = weight_matrix(module_of(base.model, base.arch.path("mlp_out", 0, base.model))).shape[1]
-    count = math.ceil(_TOKENS_PER_KEY * width / _SAMPLE_TOKENS)
-    digest = canonical.digest({"samples": count, "tokens": _SAMPLE_TOKENS, "seed": seed})
-    return moments_of(
-        base, digest, lambda: _own_texts(base, count, seed), layers, cache=cache, progress=report
-    )
-
-
-def _own_texts(base: LoadedBase, count: int, seed: int) -> list[str]:
-    """Texts drawn from the model by a generator of their own: a cache hit changes nothing."""
+def _own_texts(base: LoadedBase, count: int, length: int, seed: int) -> list[str]:
+    """A cache hit changes nothing: the generator serves nothing else."""
     generator = torch.Generator().manual_seed(seed)
-    limit = getattr(base.model.config, "max_position_embeddings", _SAMPLE_TOKENS)
     texts: list[str] = []
     while len(texts) < count:
         texts += sample_texts(
             base.model,
             base.tokenizer,
             generator,
-            count=min(_SAMPLE_BATCH, count - len(texts)),
-            length=min(_SAMPLE_TOKENS, int(limit)),
+            count=min(SAMPLE_BATCH, count - len(texts)),
+            length=length,
         )
     return texts

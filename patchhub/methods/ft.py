@@ -19,7 +19,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from patchhub.editing.editor import EditContext, method_record
+from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.finetune import LabelLoss, boxed_descent
 from patchhub.editing.settings import require
 from patchhub.editing.tokens import Row, target_row
@@ -81,6 +81,7 @@ class Ft:
     kind = Kind.DENSE
     needs: frozenset[str] = frozenset()
     hparams = FtSettings
+    cost = Cost(steps="steps", batch="batch_size")
 
     def moment_layers(self, base: LoadedBase, hparams: FtSettings) -> tuple[int, ...]:
         """None: no statistics are used."""

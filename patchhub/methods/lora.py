@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from patchhub.editing.adapters import lora_adapters
-from patchhub.editing.editor import EditContext, method_record
+from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.finetune import LabelLoss, boxed_descent
 from patchhub.editing.settings import require
 from patchhub.editing.tokens import target_row
@@ -77,6 +77,7 @@ class Lora:
     kind = Kind.LOW_RANK
     needs: frozenset[str] = frozenset()
     hparams = LoraSettings
+    cost = Cost(steps="steps", batch="batch_size")
 
     def moment_layers(self, base: LoadedBase, hparams: LoraSettings) -> tuple[int, ...]:
         """None: no statistics are used."""

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 
 from patchhub.editing import rank_one
-from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, EditContext
+from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.target import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
@@ -58,6 +58,7 @@ class RRome:
     kind = Kind.LOW_RANK
     needs = frozenset({SUBJECT, TEMPLATES, MOMENTS})
     hparams = RRomeSettings
+    cost = Cost(steps="steps", each=True)
 
     def moment_layers(self, base: LoadedBase, hparams: RRomeSettings) -> tuple[int, ...]:
         """The edited block."""

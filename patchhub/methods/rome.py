@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from patchhub.editing import rank_one
-from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, EditContext
+from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.target import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
@@ -41,6 +41,7 @@ class Rome:
     kind = Kind.LOW_RANK
     needs = frozenset({SUBJECT, TEMPLATES, MOMENTS})
     hparams = rank_one.InsertSettings
+    cost = Cost(steps="steps", each=True)
 
     def moment_layers(self, base: LoadedBase, hparams: rank_one.InsertSettings) -> tuple[int, ...]:
         """The edited block."""

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from patchhub_registry.late import Late
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
     from patchhub.patch import Patch
-    from patchhub_registry.operations.ask import Answers
+    from patchhub_registry.operations.ask import ask as _ask
     from patchhub_registry.operations.find import Said
+    from patchhub_registry.operations.forecast import forecast as _forecast
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.operations.plan import Plan
     from patchhub_registry.operations.show import Shown
@@ -58,30 +61,12 @@ class Questions:
 
         return find(self._registry, words, field=field)
 
-    def ask(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        stack: str | None = None,
-        against: str | None = None,
-        base: str | None = None,
-        model: str | Path | None = None,
-        device: str = "cpu",
-        progress: Progress | None = None,
-    ) -> Answers:
-        """See `patchhub_registry.operations.ask.ask`."""
-        from patchhub_registry.operations.ask import ask
-
-        return ask(
-            self._registry,
-            prompts,
-            stack=stack,
-            against=against,
-            base=base,
-            model=model,
-            device=device,
-            progress=progress,
-        )
+    if TYPE_CHECKING:
+        ask = _ask
+        forecast = _forecast
+    else:
+        ask = Late()
+        forecast = Late()
 
     def load(
         self,

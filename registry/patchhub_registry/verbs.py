@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchhub_registry.late import Late
 from patchhub_registry.questions import Questions
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.base import BaseSummary
     from patchhub_registry.operations.changing import Changed
     from patchhub_registry.operations.check import Checked
-    from patchhub_registry.operations.edit import Edit
+    from patchhub_registry.operations.edit import edit as _edit
     from patchhub_registry.operations.gc import Collected
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.operations.recovery import Recovered
@@ -58,48 +59,10 @@ class Verbs(Questions):
 
         return link_base(self._registry, name, directory, full=full, progress=progress)
 
-    def edit(
-        self,
-        method: str,
-        requests: Requests,
-        *,
-        base: str | None = None,
-        stack: str | None = None,
-        settings: Mapping[str, object] | None = None,
-        seed: int = 0,
-        name: str | None = None,
-        policy: str | Path | None = None,
-        waive: Mapping[str, str] | None = None,
-        sensitivity: str = "internal",
-        review_after: str | date | None = None,
-        message: str = "",
-        commit: bool = True,
-        out: str | Path | None = None,
-        device: str = "cpu",
-        progress: Progress | None = None,
-    ) -> Edit:
-        """See `patchhub_registry.operations.edit.edit`."""
-        from patchhub_registry.operations.edit import edit
-
-        return edit(
-            self._registry,
-            method,
-            requests,
-            base=base,
-            stack=stack,
-            settings=settings,
-            seed=seed,
-            name=name,
-            policy=policy,
-            waive=waive,
-            sensitivity=sensitivity,
-            review_after=review_after,
-            message=message,
-            commit=commit,
-            out=out,
-            device=device,
-            progress=progress,
-        )
+    if TYPE_CHECKING:
+        edit = _edit
+    else:
+        edit = Late()
 
     def add(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.options import (
     device_option,
@@ -21,10 +22,16 @@ from patchhub_cli.session import Session
 
 
 @verb("edit", "patchhub edit METHOD born-in.json --stack prod --review-after 2027-06-30")
-@click.argument("method")
+@click.argument("method", shell_complete=completing.methods)
 @click.argument("requests", type=click.Path(path_type=Path))
-@click.option("--base", help="The base; not needed when there is only one.")
-@click.option("--stack", help="Edit and check on top of this stack.")
+@click.option(
+    "--base",
+    help="The base; not needed when there is only one.",
+    shell_complete=completing.bases,
+)
+@click.option(
+    "--stack", help="Edit and check on top of this stack.", shell_complete=completing.stacks
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method setting.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--name", help="Name of the patch; else made from the request.")
@@ -32,6 +39,7 @@ from patchhub_cli.session import Session
 @waive_options
 @click.option("--no-commit", is_flag=True, help="Keep the registry as it is; needs --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the patch directory.")
+@click.option("--dry-run", is_flag=True, help="Say what it would do and take; write nothing.")
 @click.option("-m", "--message", default="", help="One line for the record.")
 @review_option
 @device_option
@@ -49,6 +57,7 @@ def command(
     reason: str | None,
     no_commit: bool,
     out: Path | None,
+    dry_run: bool,
     message: str,
     review_after: datetime | None,
     device: str,
@@ -58,6 +67,7 @@ def command(
     REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says
     no, nothing is committed and the exit status is 3.
     """
+    from patchhub_cli.forecasts import forecast_reply
     from patchhub_cli.verdicts import verdict_text
     from patchhub_registry.operations.edit import edit
     from patchhub_registry.operations.guarding import RefusedError
@@ -66,6 +76,23 @@ def command(
         raise click.UsageError("--no-commit needs --out DIRECTORY")
     registry = session.registry()
     session.check_stack(registry, stack)
+    if dry_run:
+        with session.progress() as progress:
+            return forecast_reply(
+                registry.forecast(
+                    method,
+                    requests,
+                    base=base,
+                    stack=stack,
+                    settings=pairs_of(settings),
+                    seed=seed,
+                    name=name,
+                    policy=policy,
+                    out=out,
+                    device=device,
+                    progress=progress,
+                )
+            )
     try:
         with session.progress() as progress:
             made = edit(

@@ -1,29 +1,88 @@
-"""List the editing methods."""
+"""List the editing methods, or show one with its settings."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import click
+
 from patchhub_cli.main import verb
-from patchhub_cli.output import Reply, table
+from patchhub_cli.output import Reply, pairs, table
 from patchhub_cli.session import Session
 
+if TYPE_CHECKING:
+    from patchhub.editing.editor import Editor
 
-@verb("methods", "patchhub methods")
-def command(session: Session) -> Reply:
-    """List the editing methods: what they make, what they need, where they come from."""
+
+@verb("methods", "patchhub methods", "patchhub methods rome")
+@click.argument("name", required=False)
+def command(session: Session, name: str | None) -> Reply:
+    """List the editing methods: what they make, what they need, where they come from.
+
+    With NAME, that method and its settings. Plugins are listed by what their distributions say;
+    none is imported until it is named.
+    """
     session.quiet_libraries()
-    from patchhub.editing.catalog import describe
+    return _all() if name is None else _one(name)
 
-    found = describe()
-    rows = [(e.name, e.kind, ", ".join(sorted(e.needs)), e.summary, e.reference) for e in found]
-    data = [
+
+def _all() -> Reply:
+    from patchhub.editing.catalog import METHODS, describe
+
+    own, plugins = describe(), METHODS.plugins()
+    data: list[dict[str, object]] = [_fields(editor) for editor in own]
+    data += [
         {
-            "name": editor.name,
-            "version": editor.version,
-            "kind": editor.kind,
-            "needs": sorted(editor.needs),
-            "summary": editor.summary,
-            "reference": editor.reference,
+            "name": one.name,
+            "plugin": f"{one.distribution} {one.version}".rstrip(),
+            "summary": one.summary,
+            "fault": one.fault,
         }
-        for editor in found
+        for one in plugins
     ]
-    return Reply(data, table(("method", "makes", "needs", "summary", "source"), rows))
+    rows = [(e.name, e.kind, ", ".join(sorted(e.needs)), e.summary, e.reference) for e in own]
+    text = table(("method", "makes", "needs", "summary", "source"), rows)
+    if plugins:
+        foreign = [
+            (
+                p.name,
+                f"{p.distribution} {p.version}",
+                f"broken: {p.fault}" if p.fault else p.summary,
+            )
+            for p in plugins
+        ]
+        text += "\n\n" + table(("plugin", "brought by", "summary"), foreign)
+    return Reply(data, text)
+
+
+def _one(name: str) -> Reply:
+    from patchhub.editing.catalog import METHODS, load_editor
+    from patchhub.editing.settings import record_settings
+
+    editor = load_editor(name)
+    plugin = METHODS.plugin(name)
+    data = _fields(editor)
+    data["plugin"] = None if plugin is None else f"{plugin.distribution} {plugin.version}"
+    values = record_settings(editor.hparams())
+    types = {field.name: str(field.type) for field in fields(editor.hparams)}
+    data["settings"] = {n: {"default": v, "type": types[n]} for n, v in values.items()}
+    about = [(label, _shown(value)) for label, value in data.items() if label != "settings"]
+    rows = [(n, _shown(value), types[n]) for n, value in values.items()]
+    return Reply(data, f"{pairs(about)}\n\n{table(('setting', 'default', 'type'), rows)}")
+
+
+def _fields(editor: Editor) -> dict[str, object]:
+    return {
+        "name": editor.name,
+        "plugin": None,
+        "version": editor.version,
+        "kind": editor.kind,
+        "needs": sorted(editor.needs),
+        "summary": editor.summary,
+        "reference": editor.reference,
+    }
+
+
+def _shown(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value

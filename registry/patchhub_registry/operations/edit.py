@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from patchhub.canonical import decimal
 from patchhub.errors import ConflictError
-from patchhub_registry.operations import guarding, localfiles, models, naming, reviews
+from patchhub_registry.operations import guarding, localfiles, models, naming, reviews, statistics
 from patchhub_registry.operations.add import now
 
 if TYPE_CHECKING:
@@ -87,20 +87,23 @@ def edit(
 
     Raises:
         GuardRefusedError: E401; nothing was committed and nothing written.
+        ConflictError: E302 the stack stands on another base, E308 ``out`` is taken.
         InvalidInputError: E101 the name, E113 the day, E13x the requests, E142 a setting, E146 the
             policy.
         NotFoundError: E106, E107, E109, E141.
         IntegrityError: E201, the base's files are not what they were.
     """
-    from patchhub import api
+    from patchhub import api, patchdir
     from patchhub.request import load_requests
 
     wanted = load_requests(Path(requests)) if isinstance(requests, str | Path) else tuple(requests)
     label = naming.patch_name(name, method, wanted)
     review = reviews.day(review_after)
+    if out is not None:
+        patchdir.check_target(Path(out))
     rules = guarding.policy_of(registry, policy)
     state = models.stack_state(registry, stack)
-    record = _base(registry, base, state)
+    record = base_for(registry, base, state)
     below = models.stack_patches(registry, state)
     loaded = models.load(registry, record, device=device, progress=progress)
     patch = api.edit(
@@ -141,16 +144,30 @@ def observations(base: LoadedBase, patch: Patch, below: Sequence[Patch]) -> dict
         site: {name: decimal(value) for name, value in asdict(one).items()}
         for site, one in measured.items()
     }
-    return {"created": now(), "libraries": _libraries(), "realised": realised}
+    return {
+        "created": now(),
+        "libraries": _libraries(patch.manifest.method.name),
+        "realised": realised,
+    }
 
 
-def _libraries() -> dict[str, str]:
+def _libraries(method: str) -> dict[str, str]:
+    """Versions of what computed the edit, of the plugin that brought the method among them."""
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("patchhub", "torch", "transformers")}
+    from patchhub.editing.catalog import METHODS
+
+    found = {name: version(name) for name in ("patchhub", "torch", "transformers")}
+    plugin = METHODS.plugin(method)
+    return found if plugin is None else {**found, plugin.distribution: plugin.version}
 
 
-def _base(registry: Registry, base: str | None, state: StackState | None) -> BaseRecord:
+def base_for(registry: Registry, base: str | None, state: StackState | None) -> BaseRecord:
+    """The base of a stack, or the one named, or the only one there is.
+
+    Raises:
+        NotFoundError: E106. IntegrityError: E201. ConflictError: E302, they are different ones.
+    """
     if state is None:
         return models.only_base(registry, base)
     record = models.base_with(registry, state.base, f"stack {state.name!r}")

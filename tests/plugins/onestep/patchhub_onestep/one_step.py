@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from patchhub.editing.editor import EditContext, method_record
+from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.finetune import LabelLoss
 from patchhub.editing.settings import require
 from patchhub.editing.tokens import target_row
@@ -60,6 +60,7 @@ class OneStep:
     kind = Kind.LOW_RANK
     needs: frozenset[str] = frozenset()
     hparams = OneStepSettings
+    cost = Cost(steps="tries")
 
     def moment_layers(self, base: LoadedBase, hparams: OneStepSettings) -> tuple[int, ...]:
         """None: no statistics are used."""

@@ -1,0 +1,68 @@
+"""`edit --dry-run`: says what would come, to the byte, and leaves no trace."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patchhub import api
+from tests.cli.conftest import FT, Data, Run, head
+
+Refused = Callable[..., str]
+
+
+def everything(directory: Path) -> dict[str, str]:
+    """Every file below, caches and locks included."""
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_nothing_is_written(registry: Path, run: Run, data: Data) -> None:
+    before = everything(registry.parent)
+    made = data("edit", *FT, "../born.json", "--seed", "7", "--dry-run", "--out", "../new")
+    shown = run("edit", "rome", "../born.json", "--set", "layer=0", "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert everything(registry.parent) == before
+    assert made["name"] == "mira-tolven-born-in"
+    assert made["settings"]["steps"] == 2
+    assert made["guard"]["questions"] >= 2
+    assert [phase["name"] for phase in made["phases"]] == ["edit"]
+    for word in ("statistics", "templates", "edit", "guard", "write", "transformer.h.0.mlp"):
+        assert word in shown.stdout
+
+
+def test_the_edit_then_has_the_bytes_foretold(registry: Path, data: Data) -> None:
+    arguments = ("edit", *FT, "../born.json", "--seed", "7")
+    made = data(*arguments, "--dry-run")
+    real = data(*arguments, "--out", "../written")
+    sizes = {path.name: path.stat().st_size for path in (registry.parent / "written").iterdir()}
+    assert made["files"] == sizes
+    assert made["bytes"] == sum(sizes.values())
+    assert real["ref"] == "mira-tolven-born-in@1"
+
+
+def test_it_refuses_what_the_edit_would(registry: Path, refused: Refused) -> None:
+    (registry.parent / "taken").mkdir()
+    (registry.parent / "taken/file").touch()
+    refused("E308", 4, "edit", *FT, "../born.json", "--dry-run", "--out", "../taken")
+    refused("E141", 7, "edit", "romee", "../born.json", "--dry-run")
+    refused("E142", 9, "edit", "ft", "../born.json", "--dry-run", "--set", "layr=1")
+    refused("E106", 7, "edit", *FT, "../born.json", "--dry-run", "--base", "nothing")
+
+
+def test_a_taken_directory_is_noticed_before_anything_is_computed(
+    registry: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (registry.parent / "taken").mkdir()
+    (registry.parent / "taken/file").touch()
+    monkeypatch.setattr(api, "edit", lambda *_, **__: pytest.fail("was computed"))
+    before = head(registry)
+    refused("E308", 4, "edit", *FT, "../born.json", "--out", "../taken")
+    refused("E109", 7, "edit", *FT, "../born.json", "--out", "../nowhere/taken")
+    assert head(registry) == before
