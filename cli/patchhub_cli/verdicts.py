@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _FAILURES = 3
 _LIMITS = {"rate": "≥", "ceiling": "≤", "all": "all", "report": ""}
-_SHORT = {"teacher_forced": "forced"}
+_SHORT = {"teacher_forced": "forced", "generation+instruction": "instruction"}
 
 
 def verdict_text(verdict: Verdict) -> str:

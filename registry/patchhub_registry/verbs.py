@@ -93,6 +93,8 @@ class Verbs(Questions):
         requests: Requests | None = None,
         policy: str | Path | None = None,
         waive: Mapping[str, str] | None = None,
+        texts: str | Path | None = None,
+        report: str | Path | None = None,
         device: str = "cpu",
         progress: Progress | None = None,
     ) -> Checked:
@@ -106,6 +108,8 @@ class Verbs(Questions):
             requests=requests,
             policy=policy,
             waive=waive,
+            texts=texts,
+            report=report,
             device=device,
             progress=progress,
         )

@@ -114,12 +114,13 @@ def edit(
         settings=settings,
         seed=seed,
         texts=localfiles.texts(registry, record.weights),
-        cache=localfiles.moments_cache(registry),
+        cache=statistics.brought(registry, record.weights),
         progress=progress,
     )
-    verdict = guarding.judge(
+    judged = guarding.judge(
         registry, loaded, patch, wanted, stack=below, policy=rules, waive=waive, progress=progress
     )
+    verdict = judged.verdict
     if commit and not verdict.passed:
         raise guarding.RefusedError(verdict, label)
     if out is not None:
@@ -128,8 +129,7 @@ def edit(
     if commit:
         seen = {"base": record.name, **observations(loaded, patch, below)}
         said = {"sensitivity": sensitivity, "review_after": review, "message": message}
-        word = guarding.statement(verdict)
-        ref = registry.add_patch(patch.files(), label, {**seen, **said}, [word]).ref
+        ref = registry.add_patch(patch.files(), label, {**seen, **said}, judged.statements).ref
     return Edit(patch, verdict, record.name, ref, None if out is None else Path(out))
 
 

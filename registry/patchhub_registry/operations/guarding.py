@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchhub import canonical
 from patchhub.errors import DeniedError, GuardRefusedError
-from patchhub_registry.operations import localfiles
+from patchhub_registry.operations import localfiles, probing
 from patchhub_registry.schema import Statement
 
 if TYPE_CHECKING:
     from patchhub.guard.measurement import Measurement
     from patchhub.guard.policy import Policy
-    from patchhub.guard.probes import BaseProbes
     from patchhub.guard.verdict import Verdict
     from patchhub.loading import LoadedBase
     from patchhub.patch import Patch
@@ -44,18 +43,17 @@ def policy_of(registry: Registry, file: str | Path | None = None) -> Policy:
     return default_policy() if kept is None else Policy.parse(kept, "registry policy")
 
 
-def base_probes(
-    registry: Registry, base: LoadedBase, *, progress: Progress | None = None
-) -> BaseProbes:
-    """The base's own locality and drift probes; sampled from the model once if nobody gave any."""
-    from patchhub.guard.probes import BaseProbes
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict and what goes on file with it.
 
-    file = localfiles.probes_file(registry, base.fingerprint.weights)
-    if file.is_file():
-        return BaseProbes.read(file)
-    probes = BaseProbes.sample(base, progress=progress)
-    probes.write(file)
-    return probes
+    Attributes:
+        verdict: The verdict.
+        statements: The verdict first, then the probes behind it.
+    """
+
+    verdict: Verdict
+    statements: tuple[Statement, ...]
 
 
 def judge(
@@ -67,27 +65,32 @@ def judge(
     stack: Sequence[Patch],
     policy: Policy,
     waive: Mapping[str, str] | None,
+    texts: Sequence[str] | None = None,
     progress: Progress | None,
-) -> Verdict:
-    """Measure a patch on top of a stack with the base's probes."""
+) -> Judged:
+    """Measure a patch on top of a stack with the base's probes, or with texts of one's own."""
     from patchhub.api import check
 
-    return check(
+    probes = probing.base_probes(registry, base, progress=progress)
+    if texts is not None:
+        probes = replace(probes, texts=tuple(texts))
+    verdict = check(
         base,
         patch,
         requests,
         stack=stack,
         policy=policy,
-        probes=base_probes(registry, base, progress=progress),
+        probes=probes,
+        known=probing.known_requests(registry, stack),
         waive=waive,
         cache=localfiles.answers_cache(registry),
         progress=progress,
     )
-
-
-def statement(verdict: Verdict) -> Statement:
-    """A verdict as the registry keeps it."""
-    return Statement(verdict.patch, GUARD, canonical.dumps(verdict.to_json()))
+    word = Statement(verdict.patch, GUARD, canonical.dumps(verdict.to_json()))
+    # Only the base's own probes are for the next check too.
+    own = probes if texts is None else None
+    asked = probing.probe_statements(base, own, patch, requests)
+    return Judged(verdict, (word, *asked))
 
 
 class RefusedError(GuardRefusedError):
