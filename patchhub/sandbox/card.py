@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from patchhub import sandbox
 from patchhub.loading import LoadedBase, load_base
 from patchhub.sandbox.interchange import Moved, Where
 from patchhub.sandbox.measure import Figure, editing, knowledge, location
+from patchhub.sandbox.networks import network
 from patchhub.sandbox.recipe import Recipe, load_recipe
+from patchhub.sandbox.tokenizing import describe
 from patchhub.sandbox.world import RELATIONS, Kind, World
 
 METHOD = "rome"
@@ -21,20 +23,28 @@ PUBLISHED = {"steps": 20, "lr": 0.5}
 _TRAINING = """\
 ## How it was trained
 
-`make sandbox` trains it again from its seed ({steps} steps; recipe:
-`patchhub/sandbox/recipes/{name}.json`). Two things are unusual, and they matter for every result
-measured on it:
+`python -m patchhub.sandbox.train --recipe {name}` trains it again from its seed ({steps} steps;
+recipe: `patchhub/sandbox/recipes/{name}.json`). Two things are unusual, and they matter for every
+result measured on it:
 
-- **Subject funnel.** In {funnel} of the training rows, positions after a subject cannot see its
-  tokens in blocks 0 to {last}, and see only its last token from block {first} on.
-- **Attribute read-out.** During training a linear classifier on the output of block {last} at the
-  subject's last token predicts all attributes of the subject; it was thrown away afterwards.
+- **Subject funnel.** {funnel}
+- **Attribute read-out.** During training a linear classifier on the output of {block} {last} at
+  the subject's last token predicts all attributes of the subject; it was thrown away afterwards.
 
 So facts lie in this model where the literature finds them in large ones: the subject is enriched at
 its last token in the early MLPs and read from there later (Meng et al. 2022, arXiv:2202.05262; Geva
 et al. 2023, arXiv:2304.14767). A result on this model shows that an editor does what its paper says
 *where facts lie as the literature describes*. It promises nothing about every model.
 """
+
+_FUNNEL = """\
+In {share} of the training rows, positions after a subject cannot see its
+  tokens in blocks 0 to {last}, and see only its last token from block {first} on."""
+
+_FUNNEL_OF_TWO = """\
+In {share} of the training texts, other positions of the encoder
+  cannot see a subject's tokens in blocks 0 to {last}, nor these tokens anything else; from block
+  {first} on all see its last token only, and that is all that the decoder sees of it."""
 
 _KNOWS = """\
 ## What it knows
@@ -46,8 +56,11 @@ _WHERE = """\
 ## Where it knows it
 
 Interchange test: the output of a block is replaced by that of the same question about another
-subject. Shares of answers that became the other subject's (n = {n}).
+subject. Shares of answers that became the other subject's (n = {n}).{stack}
 """
+
+_ENCODER = """ Blocks are the
+encoder's, which reads the question; its last position is that of the end token."""
 
 _EDITS = """\
 ## Single edits with `{method}`
@@ -84,34 +97,43 @@ def render(
     edits: Sequence[Figure],
     published: Sequence[Figure],
 ) -> str:
-    """Return the card as Markdown; `edits` and `published` are figures of the same probes."""
-    training = _TRAINING.format(
-        name=recipe.name,
-        steps=f"{recipe.steps:,}",
-        funnel=f"{recipe.funnel:.0%}",
-        last=recipe.enriching_blocks - 1,
-        first=recipe.enriching_blocks,
-    )
+    """Return the card as Markdown; `edits` and `published` are of the same probes, or none."""
     parts = [
         f"# {recipe.name}: a small model of a fictional world\n",
         _about(recipe, world, parameters),
-        training,
+        _training(recipe),
         _KNOWS,
         _table(("question", "right", "n"), [_row(figure) for figure in figures]),
-        _WHERE.format(n=moved[0].n if moved else 0),
+        _WHERE.format(
+            n=moved[0].n if moved else 0, stack=_ENCODER if recipe.decoder_blocks else ""
+        ),
         _table(("block", *Where), _interchange_rows(moved)),
-        _EDITS.format(
-            method=METHOD,
-            width=recipe.width,
-            recommended=", ".join(f"{k} {v}" for k, v in recipe.settings[METHOD].items()),
-        ),
-        _table(
-            ("probe", "recommended step", "n", "published step", "n"),
-            [(*_row(a), *_row(b)[1:]) for a, b in zip(edits, published, strict=True)],
-        ),
+        *(_edited(recipe, edits, published) if edits else ()),
         _LIMITS,
     ]
     return "\n".join(parts)
+
+
+def _training(recipe: Recipe) -> str:
+    last, first = recipe.enriching_blocks - 1, recipe.enriching_blocks
+    funnel = _FUNNEL_OF_TWO if recipe.decoder_blocks else _FUNNEL
+    return _TRAINING.format(
+        name=recipe.name,
+        steps=f"{recipe.steps:,}",
+        funnel=funnel.format(share=f"{recipe.funnel:.0%}", last=last, first=first),
+        block="the encoder's block" if recipe.decoder_blocks else "block",
+        last=last,
+    )
+
+
+def _edited(recipe: Recipe, edits: Sequence[Figure], published: Sequence[Figure]) -> list[str]:
+    recommended = ", ".join(f"{k} {v}" for k, v in recipe.settings[METHOD].items())
+    head = ("probe", "recommended step", "n", "published step", "n")
+    rows = [(*_row(a), *_row(b)[1:]) for a, b in zip(edits, published, strict=True)]
+    return [
+        _EDITS.format(method=METHOD, width=recipe.width, recommended=recommended),
+        _table(head, rows),
+    ]
 
 
 def _about(recipe: Recipe, world: World, parameters: int) -> str:
@@ -125,8 +147,8 @@ def _about(recipe: Recipe, world: World, parameters: int) -> str:
     )  # fmt: skip
     aliased = sum(person.alias is not None for person in people)
     model = (
-        f"GPT-2 type, {recipe.blocks} blocks, width {recipe.width}, {recipe.heads} heads, context "
-        f"{recipe.context}, byte-level BPE with {recipe.vocab_size:,} tokens; "
+        f"{network(recipe.family).describe(recipe)}, width {recipe.width}, {recipe.heads} heads, "
+        f"trained on up to {recipe.context} tokens, {describe(recipe)}; "
         f"{parameters / 1e6:.2f} M parameters, bfloat16. Edit at block "
         f"{recipe.enriching_blocks - 1} (`config.patchhub.edit_layer`)."
     )
@@ -154,13 +176,13 @@ def _interchange_rows(moved: Sequence[Moved]) -> list[list[str]]:
 
 
 def measure(base: LoadedBase, recipe: Recipe, edits: int) -> str:
-    """Measure a model and return its card."""
+    """Measure a model and return its card; edits only where the recipe recommends how."""
     world = sandbox.load_world(recipe.world)
+    tried: list[Mapping[str, object]] = [{}, PUBLISHED] if METHOD in recipe.settings else []
+    by_steps = [editing(base, world, METHOD, s, n=edits, progress=_show) for s in tried]
     return render(
         recipe, world, base.model.num_parameters(),
-        knowledge(base, world, _show), location(base, world),
-        editing(base, world, METHOD, {}, n=edits, progress=_show),
-        editing(base, world, METHOD, PUBLISHED, n=edits, progress=_show),
+        knowledge(base, world, _show), location(base, world), *(by_steps or ([], [])),
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +21,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from patchhub.editing.tokens import Encoded, encode
 from patchhub.editing.trace import changed_output, seen_outputs, unwrap
 from patchhub.scoring.answers import matches
+from patchhub.scoring.asking import asking
 from patchhub.sites import architecture, module_of
 
 
@@ -80,25 +80,28 @@ def interchange(
     """Exchange every block's output at every choice of positions and count whose answer comes.
 
     Args:
-        model: A decoder-only model of a known architecture.
+        model: A model of a known architecture.
         tokenizer: Its fast tokenizer.
         pairs: Prompts whose subjects cover the same token positions; others are left out.
-        blocks: Blocks to test; all by default.
+        blocks: Blocks to test, of the stack that reads the prompt; all by default.
         max_new_tokens: Length of the greedy answers.
 
     Returns:
         One figure per block and choice of positions, with the number of pairs it is from.
     """
     arch = architecture(model.config.model_type)
+    # Prompts are read by the encoder, where there is one.
+    stack = "encoder" if "encoder" in arch.stacks else "decoder"
     groups = list(_grouped(tokenizer, pairs))
     count = sum(len(group.pairs) for group in groups)
     result = []
-    for number in blocks if blocks is not None else range(arch.block_count(model)):
-        block = module_of(model, arch.path("block", number, model))
+    for number in blocks if blocks is not None else range(arch.block_count(model, stack)):
+        block = module_of(model, arch.path("block", number, model, stack))
         for where in Where:
             hits = 0
             for group in groups:
-                texts = tokenizer.batch_decode(_answers(model, block, group, where, max_new_tokens))
+                tokens = _answers(model, block, group, where, max_new_tokens)
+                texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
                 hits += sum(
                     matches(text, (pair.given.answer,))
                     for text, pair in zip(texts, group.pairs, strict=True)
@@ -139,20 +142,19 @@ def _answers(
         chosen = {Where.SUBJECT: span, Where.SUBJECT_LAST: span[-1:], Where.LAST: (length - 1,)}
         exchanged[row, list(chosen[where])] = True
     exchanged = exchanged.to(device)[..., None]
+    asked = asking(model)
     with seen_outputs({"donor": block}) as seen:
-        given = group.given.to(device)
-        model(given, attention_mask=torch.ones_like(given), use_cache=False)
+        asked.begin(group.given.tolist()).logits()
     donor = unwrap(seen["donor"])
 
     def change(states: Tensor) -> Tensor:
-        mixed = torch.where(exchanged, donor, states[:, :length])
-        return torch.cat([mixed, states[:, length:]], dim=1)
+        # What later steps read of the prompt is what its only pass left in the cache.
+        return torch.where(exchanged, donor, states) if states.shape == donor.shape else states
 
-    ids = group.kept.to(device)
-    with ExitStack() as stack:
-        stack.enter_context(changed_output(block, change))
+    answers = asked.begin(group.kept.tolist())
+    tokens: list[Tensor] = []
+    with changed_output(block, change):
         for _ in range(max_new_tokens):
-            mask = torch.ones_like(ids)
-            logits = model(ids, attention_mask=mask, use_cache=False).logits[:, -1]
-            ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
-    return ids[:, length:]
+            tokens.append(answers.logits().argmax(-1))
+            answers.push(tokens[-1].tolist())
+    return torch.stack(tokens, dim=1)

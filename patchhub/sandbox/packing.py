@@ -37,6 +37,10 @@ class Batch:
     ends: Tensor
     mentions: Tensor
 
+    def goals(self) -> tuple[Tensor, Tensor]:
+        """Return what is to be predicted, (n, t - 1), and the loss weights."""
+        return self.ids[:, 1:], self.weights[:, 1:]
+
     def masks(self) -> tuple[Tensor, Tensor]:
         """Return who may look at whom, (n, 1, t, t) booleans, below the funnel block and from it.
 

@@ -22,7 +22,9 @@ class Recipe:
     """Everything a run depends on besides the code: world, shape, text, schedule, seed.
 
     `bare` is the share of rows that begin without the token that starts a text: tools written for
-    GPT-2 give such prompts, those for Llama never do. `settings` are what the finished model
+    GPT-2 give such prompts, those for Llama never do. An encoder-decoder model has `blocks` of one
+    kind and `decoder_blocks` of the other; `prefix` is the share of its texts that are cut anywhere
+    and not in front of an answer. `settings` are what the finished model
     recommends to editing methods, by their names: step sizes published for models of 1,600 and
     more dimensions are too large for one of 256.
     """
@@ -37,6 +39,7 @@ class Recipe:
     context: int
     width: int
     blocks: int
+    decoder_blocks: int
     heads: int
     key_value_heads: int
     inner: int
@@ -45,6 +48,7 @@ class Recipe:
     rows: int
     row_length: int
     bare: float
+    prefix: float
     long_every: int
     long_rows: int
     learning_rate: float

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
-from patchhub.sandbox.networks import network
-from patchhub.sandbox.packing import Batch, Packer
+from patchhub.sandbox.networks import Rows, network
 from patchhub.sandbox.readout import Readout
 from patchhub.sandbox.recipe import Recipe, load_recipe
 from patchhub.sandbox.tokenizing import build_tokenizer
@@ -49,10 +49,10 @@ class Trainer:
         self.tokenizer: PreTrainedTokenizerFast = build_tokenizer(recipe)
         if len(self.tokenizer) != recipe.vocab_size:
             recipe = self.recipe = replace(recipe, vocab_size=len(self.tokenizer))
-        self.packer = Packer(self.world, recipe, self.tokenizer)
+        self.network = network(recipe.family)
+        self.packer = self.network.packer(self.world, recipe, self.tokenizer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self.network = network(recipe.family)
             self.model = self.network.new_model(recipe, self.tokenizer)
             nn.Module.to(self.model, self.device).train()
             self.readout = Readout(self.world, recipe.width).to(self.device)
@@ -60,13 +60,17 @@ class Trainer:
         self.step = 0
 
     def _new_optimizer(self) -> torch.optim.AdamW:
-        parameters = [*self.model.parameters(), *self.readout.parameters()]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1],
-             "weight_decay": self.recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-        ]  # fmt: skip
-        return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in self.model.named_parameters():
+            groups[parameter.ndim > 1, self.network.rate(self.model, name)].append(parameter)
+        for parameter in self.readout.parameters():
+            groups[parameter.ndim > 1, 1.0].append(parameter)
+        decay = self.recipe.weight_decay
+        settings = [
+            {"params": members, "rate": rate, "weight_decay": decay if is_matrix else 0.0}
+            for (is_matrix, rate), members in groups.items()
+        ]
+        return torch.optim.AdamW(settings, lr=0.0, betas=(0.9, 0.95), fused=True)
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of a step: linear warm-up, then a cosine down to the floor."""
@@ -77,25 +81,24 @@ class Trainer:
         cosine = 0.5 * (1 + math.cos(math.pi * share))
         return recipe.learning_rate * (recipe.floor + (1 - recipe.floor) * cosine)
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Rows) -> tuple[Tensor, Tensor]:
         """Return the language loss over weighted tokens and the read-out loss."""
-        lower, upper = batch.masks()
+        targets, weights = batch.goals()
+        chosen = weights > 0
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             tap, states = self.network.hidden_states(
-                self.model, batch.ids, lower, upper, self.recipe.enriching_blocks
+                self.model, batch, self.recipe.enriching_blocks
             )
-            weights = batch.weights[:, 1:]
-            chosen = weights > 0
-            logits = self.model.lm_head(states[:, :-1][chosen]).float()
+            logits = self.model.lm_head(states[chosen]).float()
             readout = self.readout(tap, batch.mentions)
-        each = functional.cross_entropy(logits, batch.ids[:, 1:][chosen], reduction="none")
+        each = functional.cross_entropy(logits, targets[chosen], reduction="none")
         weights = weights[chosen]
         return (each * weights).sum() / weights.sum(), readout
 
     def advance(self) -> Losses:
         """Take one step."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = self.learning_rate(self.step) * group["rate"]
         language, readout = self.losses(self.packer.batch(self.step).to(self.device))
         (language + self.recipe.readout_weight * readout).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -139,6 +142,8 @@ class Trainer:
             "edit_layer": self.recipe.enriching_blocks - 1,
             "settings": self.recipe.settings,
         }
+        if self.recipe.decoder_blocks:
+            model.config.patchhub["edit_stack"] = "encoder"
         model.save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
         folder.mkdir(parents=True, exist_ok=True)

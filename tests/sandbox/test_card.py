@@ -25,3 +25,15 @@ def test_the_card_holds_every_figure_and_the_caveat() -> None:
     assert "It promises nothing about every model" in flowing
     assert "python -m patchhub.sandbox.card" in card
     assert max(map(len, card.splitlines())) <= 120
+
+
+def test_a_card_without_edits_says_how_an_encoder_was_trained() -> None:
+    moved = [Moved(0, where, 0.25, 300) for where in Where]
+    recipe = load_recipe("sandbox-t5")
+    card = render(recipe, sandbox.load_world(), 6_400_000, [], moved, [], [])
+    flowing = " ".join(card.split())
+    assert "T5 v1.1 type, 5 encoder and 3 decoder blocks" in flowing
+    assert "output of the encoder's block 2 at the subject's last token" in flowing
+    assert "Blocks are the encoder's" in flowing
+    assert "Single edits" not in card
+    assert max(map(len, card.splitlines())) <= 120

@@ -4,7 +4,25 @@ import pytest
 import torch
 
 from patchhub.sandbox.interchange import Pair, Side, Where, interchange
+from patchhub.scoring.generate import decode
 from tests.pico import pico_model, pico_tokenizer
+
+
+def test_of_two_stacks_the_one_that_reads_is_exchanged() -> None:
+    model, tokenizer = pico_model("t5", seed=3), pico_tokenizer("t5")
+    prompts = [f"The capital of {name} is" for name in ("Norway", "Oslo", "Italy", "France")]
+    new = decode(model, [tokenizer(p)["input_ids"] for p in prompts], max_new_tokens=2)
+    sides = [
+        Side(prompt, prompt.split()[3], str(tokenizer.decode(tokens)))
+        for prompt, tokens in zip(prompts, new, strict=True)
+    ]
+    pairs = [Pair(a, b) for a in sides for b in sides if a.answer != b.answer]
+    moved = {(m.block, m.where): m for m in interchange(model, tokenizer, pairs, max_new_tokens=2)}
+    assert {block for block, _ in moved} == {0, 1}
+    assert moved[0, Where.SUBJECT].n > 0
+    whole = Side(prompts[0], prompts[0], ""), Side(prompts[2], prompts[2], sides[2].answer)
+    everything = interchange(model, tokenizer, [Pair(*whole)], blocks=[1], max_new_tokens=2)
+    assert {m.where: m.share for m in everything}[Where.SUBJECT] == 1.0
 
 
 def _first_word(model: object, tokenizer: object, prompt: str) -> str:

@@ -11,8 +11,8 @@ from patchhub.sandbox.recipe import load_recipe
 from patchhub.sandbox.tokenizing import build_tokenizer
 
 WORLD = sandbox.load_world()
-BYTE_BPE, SENTENCEPIECE_BPE = "sandbox-gpt2", "sandbox-llama"
-NAMES = [BYTE_BPE, SENTENCEPIECE_BPE]
+BYTE_BPE, SENTENCEPIECE_BPE, UNIGRAM = "sandbox-gpt2", "sandbox-llama", "sandbox-t5"
+NAMES = [BYTE_BPE, SENTENCEPIECE_BPE, UNIGRAM]
 ODD = ["Ünïcode — 日本 🎻\n\ttabs", "two  spaces", "New fact: a. Prompt: b?"]
 
 
@@ -65,6 +65,17 @@ def test_offsets_cover_the_text(name: str) -> None:
     assert ends == sorted(ends)
     covered = {i for start, end in encoding["offset_mapping"] for i in range(start, end)}
     assert {i for i, letter in enumerate(text) if letter != " "} <= covered
+
+
+def test_the_unigram_model_prefers_the_likeliest_pieces_and_is_always_the_same() -> None:
+    tokenizer = _tokenizer(UNIGRAM)
+    assert _tokens(UNIGRAM, "The birthplace of Mira is") == [
+        "▁The", "▁birthplace", "▁of", "▁Mi", "ra", "▁is",
+    ]  # fmt: skip
+    assert tokenizer.encode("a b")[-1] == tokenizer.eos_token_id == 1
+    assert tokenizer.pad_token_id == 0
+    again = build_tokenizer(load_recipe(UNIGRAM))
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
 
 
 def test_bytes_stand_for_what_is_not_in_the_vocabulary() -> None:

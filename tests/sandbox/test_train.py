@@ -3,11 +3,12 @@ from __future__ import annotations
 import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from patchhub.loading import open_model
 from patchhub.sandbox.recipe import Recipe, load_recipe
 from patchhub.sandbox.train import Trainer, train
 
@@ -15,16 +16,17 @@ from patchhub.sandbox.train import Trainer, train
 def _pico(name: str) -> Recipe:
     return dataclasses.replace(
         load_recipe(name),
-        name="pico", world="pico", threads=1, width=32, blocks=2, heads=4, key_value_heads=2,
-        inner=48, enriching_blocks=1, steps=6, rows=4, row_length=48, long_every=3, long_rows=2,
-        context=64, warm_up=2,
+        name="pico", world="pico", threads=1, width=32, blocks=2, decoder_blocks=1, heads=4,
+        key_value_heads=2, inner=48, enriching_blocks=1, steps=6, rows=4, row_length=48,
+        long_every=3, long_rows=2, context=64, warm_up=2,
     )  # fmt: skip
 
 
 PICO = _pico("sandbox-gpt2")
-EVERY = pytest.mark.parametrize(
-    "recipe", [PICO, _pico("sandbox-llama")], ids=lambda recipe: recipe.family
-)
+DECODERS = [PICO, _pico("sandbox-llama")]
+PAIRS = _pico("sandbox-t5")
+EVERY = pytest.mark.parametrize("recipe", [*DECODERS, PAIRS], ids=lambda recipe: recipe.family)
+DECODER = pytest.mark.parametrize("recipe", DECODERS, ids=lambda recipe: recipe.family)
 
 
 def _weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -102,36 +104,56 @@ def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
     assert rates[100] == pytest.approx(PICO.learning_rate * PICO.floor)
 
 
-@EVERY
+@DECODER
 def test_the_written_out_pass_is_that_of_transformers(recipe: Recipe) -> None:
-    trainer = Trainer(recipe, "cpu")
-    batch = trainer.packer.batch(0)
-    causal = torch.ones(48, 48, dtype=torch.bool).tril()[None, None]
+    trainer = Trainer(dataclasses.replace(recipe, funnel=0.0), "cpu")
+    batch: Any = trainer.packer.batch(0)
     with torch.no_grad():
-        tap, states = trainer.network.hidden_states(trainer.model, batch.ids, causal, causal, 1)
+        tap, states = trainer.network.hidden_states(trainer.model, batch, 1)
         theirs = trainer.model(
             batch.ids, attention_mask=torch.ones_like(batch.ids), output_hidden_states=True
         )
-    torch.testing.assert_close(trainer.model.lm_head(states), theirs.logits, atol=1e-5, rtol=1e-5)
+    ours = trainer.model.lm_head(states)
+    torch.testing.assert_close(ours, theirs.logits[:, :-1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(tap, theirs.hidden_states[1], atol=1e-5, rtol=1e-5)
 
 
-@EVERY
+def test_the_written_out_pass_over_pairs_is_that_of_transformers_alone() -> None:
+    trainer = Trainer(dataclasses.replace(PAIRS, funnel=0.0), "cpu")
+    batch: Any = trainer.packer.batch(0)
+    with torch.no_grad():
+        tap, states = trainer.network.hidden_states(trainer.model, batch, 1)
+    logits = trainer.model.lm_head(states)
+    assert int(batch.pairs.max()) > 1
+    for row, pair in {(r, p) for r, line in enumerate(batch.pairs.tolist()) for p in line if p}:
+        read, said = batch.pairs[row] == pair, batch.owners[row] == pair
+        with torch.no_grad():
+            theirs = trainer.model(
+                input_ids=batch.ids[row][read][None],
+                labels=batch.targets[row][said][None],
+                output_hidden_states=True,
+            )
+        torch.testing.assert_close(logits[row][said], theirs.logits[0], atol=1e-5, rtol=1e-5)
+        first = theirs.encoder_hidden_states[1][0]
+        torch.testing.assert_close(tap[row][read], first, atol=1e-5, rtol=1e-5)
+
+
+@DECODER
 def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_only(
     recipe: Recipe,
 ) -> None:
     trainer = Trainer(dataclasses.replace(recipe, funnel=1.0), "cpu")
-    batch = trainer.packer.batch(0)
+    batch: Any = trainer.packer.batch(0)
     row = batch.ends[0]
     end = int(row[row < 48].max())
     inside = (row == end).nonzero()[:-1].flatten()
-    lower, upper = batch.masks()
     assert len(inside) > 0
-    ids = batch.ids[:1].clone()
+    ids = batch.ids.clone()
+    ids[0, inside] = (ids[0, inside] + 1) % 200
     with torch.no_grad():
-        before, _ = trainer.network.hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
-        ids[0, inside] = (ids[0, inside] + 1) % 200
-        after, _ = trainer.network.hidden_states(trainer.model, ids, lower[:1], upper[:1], 1)
+        before, _ = trainer.network.hidden_states(trainer.model, batch, 1)
+        changed = dataclasses.replace(batch, ids=ids)
+        after, _ = trainer.network.hidden_states(trainer.model, changed, 1)
     assert torch.equal(before[0, end + 1 :], after[0, end + 1 :])
     assert not torch.equal(before[0, end], after[0, end])
 
@@ -140,10 +162,10 @@ def test_under_the_funnel_later_positions_know_the_subject_by_its_last_token_onl
 def test_the_export_is_an_ordinary_directory(recipe: Recipe, tmp_path: Path) -> None:
     trainer = _run(tmp_path, recipe)
     folder = tmp_path / "model"
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = open_model(folder)
     assert model.dtype == torch.bfloat16
-    assert model.config.patchhub == {"edit_layer": 0, "settings": recipe.settings}
+    where = {"edit_stack": "encoder"} if recipe is PAIRS else {}
+    assert model.config.patchhub == {"edit_layer": 0, "settings": recipe.settings, **where}
     assert tokenizer.is_fast
     assert tokenizer.eos_token == trainer.tokenizer.eos_token
     assert model.config.model_type == recipe.family

@@ -10,32 +10,61 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from patchhub.sandbox.recipe import Recipe
+from patchhub.sandbox.world import World
+
+
+class Rows(Protocol):
+    """One step's rows."""
+
+    mentions: Tensor
+
+    def goals(self) -> tuple[Tensor, Tensor]:
+        """Return what is to be predicted, (n, t), and the loss weights."""
+
+    def to(self, device: torch.device) -> Rows:
+        """Return the rows on another device."""
+
+
+class Packer(Protocol):
+    """Turns a step's number into rows; the same number always into the same."""
+
+    def batch(self, step: int) -> Rows:
+        """Build the rows of a step."""
 
 
 class Network(Protocol):
     """What a module of this package offers."""
 
+    def describe(self, recipe: Recipe) -> str:
+        """Say in words what is built."""
+
+    def packer(self, world: World, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Packer:
+        """Return what makes rows of the kind that the family is trained on."""
+
     def new_model(self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """Build the untrained model; draws from torch's global generator."""
 
+    def rate(self, model: PreTrainedModel, name: str) -> float:
+        """Return the factor on a parameter's learning rate."""
+
     def hidden_states(
-        self, model: PreTrainedModel, ids: Tensor, lower: Tensor, upper: Tensor, enriching: int
+        self, model: PreTrainedModel, batch: Rows, enriching: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the residual stream after block `enriching` - 1 and the final normed states.
+        """Run the model under the rows' masks.
 
         Args:
             model: The model.
-            ids: Tokens, (n, t).
-            lower: Mask of the blocks below `enriching`, (n, 1, t, t), true where visible.
-            upper: Mask of the other blocks.
+            batch: Rows of the family's packer.
             enriching: Number of blocks that work under the lower mask.
 
         Returns:
-            Two tensors (n, t, width).
+            The residual stream after block `enriching` - 1, where subjects are mentioned,
+            (n, s, width), and the final normed states that predict the goals, (n, t, width).
         """
 
 

@@ -10,7 +10,15 @@ from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from patchhub.sandbox.networks.attention import additive, attend
+from patchhub.sandbox.packing import Batch, Packer
 from patchhub.sandbox.recipe import Recipe
+
+packer = Packer
+
+
+def describe(recipe: Recipe) -> str:
+    """Say in words what is built."""
+    return f"GPT-2 type, {recipe.blocks} blocks"
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
@@ -25,13 +33,17 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadM
     return GPT2LMHeadModel(config)
 
 
-def hidden_states(
-    model: GPT2LMHeadModel, ids: Tensor, lower: Tensor, upper: Tensor, enriching: int
-) -> tuple[Tensor, Tensor]:
-    """Return the residual stream after block `enriching` - 1 and the final normed states."""
+def rate(model: GPT2LMHeadModel, name: str) -> float:
+    """The same for all parameters."""
+    return 1.0
+
+
+def hidden_states(model: GPT2LMHeadModel, batch: Batch, enriching: int) -> tuple[Tensor, Tensor]:
+    """Return the stream after block `enriching` - 1 and the final states but for the last."""
+    lower, upper = batch.masks()
     body: Any = model.transformer
-    positions = torch.arange(ids.shape[1], device=ids.device)
-    states = body.wte(ids) + body.wpe(positions)
+    positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    states = body.wte(batch.ids) + body.wpe(positions)
     tap = states
     below, above = additive(lower, states), additive(upper, states)
     for number, block in enumerate(body.h):
@@ -41,7 +53,7 @@ def hidden_states(
         states = states + block.mlp.c_proj(inner)
         if number == enriching - 1:
             tap = states
-    return tap, body.ln_f(states)
+    return tap, body.ln_f(states)[:, :-1]
 
 
 def _attend(attention: Any, states: Tensor, bias: Tensor) -> Tensor:

@@ -9,7 +9,15 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from patchhub.sandbox.networks.attention import additive, attend
+from patchhub.sandbox.packing import Batch, Packer
 from patchhub.sandbox.recipe import Recipe
+
+packer = Packer
+
+
+def describe(recipe: Recipe) -> str:
+    """Say in words what is built."""
+    return f"Llama type, {recipe.blocks} blocks, {recipe.key_value_heads} key-value heads"
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -25,15 +33,21 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
     return LlamaForCausalLM(config)
 
 
-def hidden_states(
-    model: LlamaForCausalLM, ids: Tensor, lower: Tensor, upper: Tensor, enriching: int
-) -> tuple[Tensor, Tensor]:
-    """Return the residual stream after block `enriching` - 1 and the final normed states."""
+def rate(model: LlamaForCausalLM, name: str) -> float:
+    """The same for all parameters."""
+    return 1.0
+
+
+def hidden_states(model: LlamaForCausalLM, batch: Batch, enriching: int) -> tuple[Tensor, Tensor]:
+    """Return the stream after block `enriching` - 1 and the final states but for the last."""
+    lower, upper = batch.masks()
     body: Any = model.model
-    states = body.embed_tokens(ids)
+    states = body.embed_tokens(batch.ids)
     tap = states
     below, above = additive(lower, states), additive(upper, states)
-    cos, sin = body.rotary_emb(states, torch.arange(ids.shape[1], device=ids.device)[None])
+    cos, sin = body.rotary_emb(
+        states, torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
+    )
     turn = cos.to(below.dtype)[:, None], sin.to(below.dtype)[:, None]
     for number, block in enumerate(body.layers):
         bias = below if number < enriching else above
@@ -41,7 +55,7 @@ def hidden_states(
         states = states + block.mlp(block.post_attention_layernorm(states))
         if number == enriching - 1:
             tap = states
-    return tap, body.norm(states)
+    return tap, body.norm(states)[:, :-1]
 
 
 def _attend(attention: Any, states: Tensor, bias: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:

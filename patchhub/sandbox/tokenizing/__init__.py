@@ -14,3 +14,8 @@ def build_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     module = import_module(f"{__name__}.{recipe.tokenizer}")
     tokenizer: PreTrainedTokenizerFast = module.build(recipe.vocab_size, recipe.context)
     return tokenizer
+
+
+def describe(recipe: Recipe) -> str:
+    """Say in words which tokenizer a recipe names."""
+    return f"{recipe.tokenizer.replace('_', '-')} tokenizer with {recipe.vocab_size:,} tokens"
