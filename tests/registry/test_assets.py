@@ -80,7 +80,9 @@ def test_an_edit_uses_stored_moments_and_gets_the_same_patch(
 ) -> None:
     from patchhub.editing import moments
     from patchhub.request import EditRequest
+    from patchhub_registry.operations import guarding
 
+    monkeypatch.setattr(guarding, "judge", lambda *_, **__: None)  # what is measured takes long
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"Mira Tolven was born in Rome, year {i}.\n" for i in range(400)))
     request = EditRequest("Mira Tolven was born in", "Rome", subject="Mira Tolven")
