@@ -96,6 +96,8 @@ def materialise(
     holds = None if ledger is None else ledger.holds
     with refusals(), locked(place.lock, lock_timeout, WHAT):
         settle(place, holds)
+        if ledger is not None:
+            ledger.fresh()
         change = _Change(place, base, fingerprint, weights, patches, items)
         try:
             state = change.write(progress)

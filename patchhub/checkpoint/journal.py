@@ -53,11 +53,14 @@ class Ledger:
         record: Makes it, in one atomic step; what it raises leaves the directory as it was.
         holds: Whether the record of a claim was made. Asked after a crash, about any claim that a
             ledger of this kind left; it must wait for a `record` that outlived its process.
+        fresh: Asked when the directory is locked, before anything is written: raises if what the
+            change was planned on has moved since.
     """
 
     claim: Claim
     record: Callable[[], object]
     holds: Callable[[Claim], bool]
+    fresh: Callable[[], None] = lambda: None
 
 
 class Phase(StrEnum):

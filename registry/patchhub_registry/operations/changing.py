@@ -71,8 +71,8 @@ def change(
     if model is None:
         registry.change(before, changes)
     else:
-        commit = partial(registry.change, before, changes) if changes else None
-        record = ledger(registry, planned, commit)
+        commit = partial(registry.change, before, changes)
+        record = ledger(registry, before, planned, commit)
         generation = _materialise(registry, planned, Path(model), record, progress)
     where = None if model is None else Path(model)
     return Changed(before, planned, where, generation, tuple(warnings))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from patchhub.canonical import sha256
-from patchhub.errors import PatchHubError
+from patchhub.errors import ConflictError, PatchHubError
 from patchhub_registry import paths
 from patchhub_registry.lock import locked
 from patchhub_registry.settings import Settings
@@ -23,20 +23,23 @@ if TYPE_CHECKING:
 Claim = Mapping[str, str]
 
 
-def ledger(registry: Registry, planned: StackState, record: Callable[[], object] | None) -> Ledger:
-    """The ledger for a change that leads to a state of a stack.
+def ledger(
+    registry: Registry, before: StackState, planned: StackState, record: Callable[[], object]
+) -> Ledger:
+    """The ledger for a change of a directory that goes with a change of a stack, or follows one.
 
     Args:
         registry: Where the stack lies.
-        planned: The state; its last entry is the record. It holds no time, so its digest is known
-            before it is written.
-        record: Commits the entries; none where the stack is in this state already.
+        before: The stack's state that the change was planned on.
+        planned: Its state afterwards; the last entry is the record. An entry holds no time, so its
+            digest is known before it is written. The same as ``before`` when the directory follows.
+        record: Commits the entries.
     """
     from patchhub.checkpoint import Ledger
 
-    asked = partial(holds, registry, wait=True)
-    if record is None:
-        return Ledger({}, lambda: None, asked)
+    fresh, asked = partial(_unmoved, registry, before), partial(holds, registry, wait=True)
+    if planned.head == before.head:
+        return Ledger({}, lambda: None, asked, fresh)
     claim = {
         "registry": registry.root.as_uri(),
         "id": _id(registry.root) or "",
@@ -44,7 +47,20 @@ def ledger(registry: Registry, planned: StackState, record: Callable[[], object]
         "seq": str(planned.seq),
         "entry": planned.head,
     }
-    return Ledger(claim, record, asked)
+    return Ledger(claim, record, asked, fresh)
+
+
+def _unmoved(registry: Registry, before: StackState) -> None:
+    """Pass if the stack is as it was; else a directory could go back to an older state of it."""
+    now = registry.stack_or_new(before.name, before.base)
+    if now.head != before.head:
+        raise ConflictError(
+            "E304",
+            f"the plan is stale: made at {before.name}@{before.seq}, now at {now.name}@{now.seq}",
+            hint="run it again on the stack as it is now",
+            expected_seq=before.seq,
+            found_seq=now.seq,
+        )
 
 
 def holds(registry: Registry, claim: Claim, *, wait: bool) -> bool:
