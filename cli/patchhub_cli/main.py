@@ -25,7 +25,7 @@ SECTIONS = (
     ("Start", ("demo", "init", "base")),
     ("Edit", ("methods", "edit", "add", "check")),
     ("Change a model", ("plan", "apply", "revert", "ask")),
-    ("Look", ("status", "list", "find", "show", "log", "verify")),
+    ("Look", ("status", "list", "find", "show", "log", "diff", "identify", "verify")),
     ("This machine", ("completion",)),
 )
 

@@ -27,10 +27,10 @@ def command(session: Session, words: tuple[str, ...], field: str | None) -> Repl
         session.note("no patch says anything about it")
     rows = [
         (
-            one.ref,
-            one.subject or None,
-            one.relation or None,
-            f"{one.prompt} → {one.target}",
+            one.fact.ref,
+            one.fact.subject or None,
+            one.fact.relation or None,
+            f"{one.fact.prompt} → {one.fact.target}",
             ", ".join(one.stacks) or None,
         )
         for one in found

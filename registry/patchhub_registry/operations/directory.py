@@ -109,7 +109,7 @@ def inspect(
         directory,
         state,
         None if base is None else base.name,
-        tuple(places(registry, state)),
+        tuple(places(registry, state.identity)),
         tuple(drift),
     )
     if not deep:
@@ -144,11 +144,11 @@ def said_by(directory: Path, registry: Registry | None = None) -> Identity:
         return copied
 
 
-def places(registry: Registry, state: Identity) -> Iterator[Position]:
+def places(registry: Registry, identity: str) -> Iterator[Position]:
     """Where in the registry's stacks a model is: of each stack the newest such state."""
     for name in registry.stacks():
         entries = registry.log(name)
-        found = [entry.seq for entry in entries if entry.composed == state.identity]
+        found = [entry.seq for entry in entries if entry.composed == identity]
         if found:
             yield Position(name, found[-1], entries[-1].seq)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from patchhub.errors import InvalidInputError
-from patchhub_registry.operations import facts
 
 if TYPE_CHECKING:
+    from patchhub_registry.index import Fact
     from patchhub_registry.registry import Registry
 
 FIELDS = ("subject", "relation", "target", "prompt")
@@ -18,29 +18,19 @@ FIELDS = ("subject", "relation", "target", "prompt")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One request of a patch.
+    """One request of a patch, and where the patch is active.
 
     Attributes:
-        ref: The patch.
-        id: Its id.
-        subject: Empty where the request names none.
-        relation: Empty where the request names none.
-        prompt: What is asked.
-        target: What shall be answered.
-        stacks: Where the patch is active, as ``stack@entry`` of today.
+        fact: What it says.
+        stacks: ``stack@entry`` of every stack that holds the patch today.
     """
 
-    ref: str
-    id: str
-    subject: str
-    relation: str
-    prompt: str
-    target: str
-    stacks: tuple[str, ...] = ()
+    fact: Fact
+    stacks: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
         """As a JSON object."""
-        return asdict(self)
+        return {**self.fact._asdict(), "stacks": self.stacks}
 
 
 def find(
@@ -68,18 +58,9 @@ def find(
     looked = FIELDS if field is None else (field,)
     states = [registry.stack(name) for name in registry.stacks()]
     found = []
-    for one in _all(registry):
-        text = "\n".join(getattr(one, name) for name in looked).casefold()
+    for fact in registry.facts():
+        text = "\n".join(getattr(fact, name) for name in looked).casefold()
         if all(word in text for word in wanted):
-            stacks = tuple(f"{state.name}@{state.seq}" for state in states if one.id in state.ids)
-            found.append(replace(one, stacks=stacks))
+            stacks = tuple(f"{state.name}@{state.seq}" for state in states if fact.id in state.ids)
+            found.append(Said(fact, stacks))
     return tuple(found)
-
-
-def _all(registry: Registry) -> Iterator[Said]:
-    """Every request of every patch, by name and version of the patch."""
-    for summary in registry.patches():
-        for request in facts.requests(registry, registry.find(summary.ref)):
-            subject, relation = (str(request.get(key) or "") for key in ("subject", "relation"))
-            prompt, target = str(request["prompt"]), str(request["target"])
-            yield Said(summary.ref, summary.id, subject, relation, prompt, target)

@@ -170,7 +170,7 @@ def _stack_of(registry: Registry, model: Path | None) -> str:
     if len(names) > 1 and model is not None and model.is_dir():
         from patchhub_registry.operations.directory import places, said_by
 
-        names = [place.stack for place in places(registry, said_by(model))] or names
+        names = [place.stack for place in places(registry, said_by(model).identity)] or names
     if len(names) != 1:
         raise NotFoundError(
             "E107",
