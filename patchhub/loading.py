@@ -23,6 +23,7 @@ from transformers.utils import logging
 from patchhub import fingerprint as fingerprints
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.fingerprint import Fingerprint
+from patchhub.identityfile import require_bare
 from patchhub.sites import Architecture, architecture
 
 
@@ -63,6 +64,7 @@ def load_base(
 
     Raises:
         NotFoundError: E109, the directory does not exist.
+        ConflictError: E309, it says that it holds patches, and no fingerprint of its base is given.
         InvalidInputError: E140, the family is not known; E143, there is no fast tokenizer; E152,
             the device is not there.
     """
@@ -74,6 +76,16 @@ def load_base(
             f"{directory} is not a model directory",
             expected="a directory with config.json, *.safetensors and tokenizer files",
             found=str(resolved),
+        )
+    if fingerprint is None:
+        require_bare(resolved)
+    if not any((resolved / name).is_file() for name in fingerprints.TOKENIZER_FILES):
+        raise InvalidInputError(
+            "E143",
+            f"{directory} holds no tokenizer",
+            expected="tokenizer.json beside the weights",
+            found="none of the files that tokenizers consist of",
+            hint="save the model's tokenizer there: tokenizer.save_pretrained(DIR)",
         )
     identity = fingerprint or fingerprints.fingerprint(resolved)
     model, tokenizer = open_model(resolved, dtype)

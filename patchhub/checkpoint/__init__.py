@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from patchhub.checkpoint.files import directory_digest
     from patchhub.checkpoint.garbage import Garbage
     from patchhub.checkpoint.journal import Ledger
-    from patchhub.checkpoint.reading import identify, read_state
-    from patchhub.checkpoint.records import Identity, StackItem, State
+    from patchhub.checkpoint.reading import read_state
+    from patchhub.checkpoint.records import State
     from patchhub.checkpoint.recovery import gc, recover
+    from patchhub.identityfile import Identity, StackItem, identify
 
 __all__ = [
     "Drift",
@@ -36,27 +37,27 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Drift": "drift",
-    "Garbage": "garbage",
-    "Generation": "change",
-    "Identity": "records",
-    "Ledger": "journal",
-    "StackItem": "records",
-    "State": "records",
-    "directory_digest": "files",
-    "gc": "recovery",
-    "identify": "reading",
-    "materialise": "change",
-    "read_state": "reading",
-    "recover": "recovery",
-    "verify_directory": "drift",
+    "Drift": "checkpoint.drift",
+    "Garbage": "checkpoint.garbage",
+    "Generation": "checkpoint.change",
+    "Identity": "identityfile",
+    "Ledger": "checkpoint.journal",
+    "StackItem": "identityfile",
+    "State": "checkpoint.records",
+    "directory_digest": "checkpoint.files",
+    "gc": "checkpoint.recovery",
+    "identify": "identityfile",
+    "materialise": "checkpoint.change",
+    "read_state": "checkpoint.reading",
+    "recover": "checkpoint.recovery",
+    "verify_directory": "checkpoint.drift",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value: object = getattr(import_module(f"patchhub.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

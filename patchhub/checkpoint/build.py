@@ -10,13 +10,13 @@ from pathlib import Path
 from patchhub.canonical import sha256
 from patchhub.checkpoint.durable import link_or_copy, write_new
 from patchhub.checkpoint.files import holds_weights, list_files
-from patchhub.checkpoint.place import IDENTITY
 from patchhub.checkpoint.plan import METADATA, Shard, Source, index_bytes
 from patchhub.checkpoint.records import State
 from patchhub.composer.exact_sum import compose
 from patchhub.composer.stack import sites_of, terms_at
 from patchhub.errors import PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_tensors
+from patchhub.identityfile import IDENTITY
 from patchhub.kinds.storage import from_bytes, to_bytes
 from patchhub.patch import Patch
 from patchhub.tensorfile import INDEX, CheckpointFiles, Raw, read_bytes, read_header, write

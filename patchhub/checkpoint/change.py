@@ -12,15 +12,16 @@ from patchhub.checkpoint.drift import Depth, find_drift
 from patchhub.checkpoint.durable import sync_directory, sync_tree, write_new
 from patchhub.checkpoint.files import file_digest, list_files, stamp
 from patchhub.checkpoint.journal import Journal, Ledger, Phase, write_journal
-from patchhub.checkpoint.place import IDENTITY, Place, place_of
+from patchhub.checkpoint.place import Place, place_of
 from patchhub.checkpoint.plan import Shard, plan_shards
 from patchhub.checkpoint.reading import last_state, state_of
-from patchhub.checkpoint.records import FileMark, Identity, StackItem, State
+from patchhub.checkpoint.records import FileMark, State
 from patchhub.checkpoint.recovery import LOCK_TIMEOUT, WHAT, Holds, settle, switch
 from patchhub.composer.identity import composed_identity
 from patchhub.composer.stack import check_stack, ids_at, sites_of
 from patchhub.errors import ConflictError, IntegrityError, PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_headers, check_tensors
+from patchhub.identityfile import IDENTITY, Identity, StackItem, require_bare
 from patchhub.lock import locked
 from patchhub.oserrors import refusals, refused
 from patchhub.patch import Patch
@@ -75,7 +76,8 @@ def materialise(
         lock_timeout: Seconds to wait for whoever is changing the directory.
 
     Raises:
-        ConflictError: E306, a patch occurs twice; E308, ``target`` is not ours or of another base.
+        ConflictError: E306, a patch occurs twice; E308, ``target`` is not ours or of another base;
+            E309, ``base_dir`` says that it holds patches.
         IntegrityError: E201, patches or files belong to another base; E206, the directory was
             changed by others; E110, E111, E147, the base cannot be read.
         InvalidInputError: E112, a tensor cannot be patched.
@@ -92,6 +94,7 @@ def materialise(
         raise ConflictError(
             "E308", f"{base_dir} cannot be its own base", hint="name another target"
         )
+    require_bare(base_dir)
     check_headers(base, fingerprint)
     holds = None if ledger is None else ledger.holds
     with refusals(), locked(place.lock, lock_timeout, WHAT):

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from patchhub.checkpoint.files import file_digest, list_files, stamp
 from patchhub.checkpoint.place import place_of
-from patchhub.checkpoint.reading import identify, read_state
+from patchhub.checkpoint.reading import read_state
 from patchhub.checkpoint.records import FileMark
 from patchhub.errors import PatchHubError
 from patchhub.fingerprint import Fingerprint, hash_tensors
+from patchhub.identityfile import identify
 from patchhub.tensorfile import CheckpointFiles, open_checkpoint
 
 

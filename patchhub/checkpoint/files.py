@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from patchhub.canonical import digest
-from patchhub.checkpoint.place import IDENTITY
+from patchhub.identityfile import IDENTITY
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".gguf", ".onnx")
 _INDEX = ".index.json"

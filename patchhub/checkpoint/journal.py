@@ -36,9 +36,10 @@ from enum import StrEnum
 from patchhub import canonical
 from patchhub.checkpoint.durable import replace, sync_directory
 from patchhub.checkpoint.place import Place
-from patchhub.checkpoint.records import SCHEMA, State
+from patchhub.checkpoint.records import State
 from patchhub.errors import IntegrityError
 from patchhub.fields import Fields, InFile
+from patchhub.identityfile import SCHEMA
 
 Claim = Mapping[str, str]
 """What a ledger needs in order to say whether it has a record; empty where there is no ledger."""

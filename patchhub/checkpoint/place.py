@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from patchhub.errors import ConflictError, NotFoundError
 
-IDENTITY: Final = "patchhub.json"
-"""File of a generation that says what it is; `from_pretrained` does not read it."""
 _SUFFIX = ".patchhub"
 _GENERATION = re.compile(r"gen-([0-9]{6,})")
 _RETIRED = re.compile(r"old-[0-9]{6,}")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from patchhub import canonical
 from patchhub.checkpoint.journal import Claim, Journal, read_journal
-from patchhub.checkpoint.place import IDENTITY, Place, place_of
-from patchhub.checkpoint.records import Identity, State
+from patchhub.checkpoint.place import Place, place_of
+from patchhub.checkpoint.records import State
 from patchhub.errors import IntegrityError, NotFoundError
 
 
@@ -90,23 +90,3 @@ def last_state(place: Place) -> State | None:
         return None
     what = str(place.state)
     return State.from_json(canonical.loads(place.state.read_bytes(), what=what), what)
-
-
-def identify(directory: Path) -> Identity | None:
-    """Which model a directory says it holds; works on a copy of a generation too.
-
-    Returns:
-        None for a directory that PatchHub did not make, such as a base. What is said here is proved
-        by `patchhub.checkpoint.verify_directory`.
-
-    Raises:
-        NotFoundError: E109, no such directory.
-        IntegrityError: E116, E206, the identity file was tampered with.
-    """
-    real = directory.resolve()
-    if not real.is_dir():
-        raise NotFoundError("E109", f"{directory}: no such directory")
-    file = real / IDENTITY
-    if not file.is_file():
-        return None
-    return Identity.from_bytes(file.read_bytes(), str(directory / IDENTITY))

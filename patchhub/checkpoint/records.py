@@ -1,24 +1,14 @@
-"""What a generation says about itself, and what is remembered beside it."""
+"""What is remembered beside the generations of a model directory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any
 
 from patchhub import canonical
-from patchhub.errors import IntegrityError
-from patchhub.fields import Fields, InFile
-
-SCHEMA: Final = 1
-
-
-@dataclass(frozen=True, slots=True)
-class StackItem:
-    """A patch of a stack: its id, and the name it was applied under (may be empty)."""
-
-    id: str
-    name: str
+from patchhub.fields import Fields
+from patchhub.identityfile import SCHEMA, Identity, identity_json, open_record, read_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +22,6 @@ class FileMark:
 
     stamp: str
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which model a directory holds.
-
-    Attributes:
-        lineage: Drawn at random at the first apply; a copy of the directory has it too.
-        serial: Number of the generation; grows by one with every change.
-        base: Digest of the base's weights.
-        stack: The patches, bottom first.
-        identity: Identity of the composed model, see `patchhub.composer.identity`.
-        touched: SHA-256 of the composed bytes of every touched tensor.
-    """
-
-    lineage: str
-    serial: int
-    base: str
-    stack: tuple[StackItem, ...]
-    identity: str
-    touched: Mapping[str, str]
-
-    def to_bytes(self) -> bytes:
-        """The bytes of ``patchhub.json``."""
-        return canonical.dumps({"schema": SCHEMA, **_identity_json(self)})
-
-    @classmethod
-    def from_bytes(cls, data: bytes, what: str) -> Identity:
-        """Parse ``patchhub.json``.
-
-        Raises:
-            IntegrityError: E116, not canonical; E206, a field is wrong.
-        """
-        record = _record(canonical.loads(data, what=what), what)
-        identity = _read_identity(record)
-        record.end()
-        return identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +45,7 @@ class State(Identity):
         """The state as a record; what is pending lies in the journal."""
         return {
             "schema": SCHEMA,
-            **_identity_json(self),
+            **identity_json(self),
             "files": [[name, m.stamp, m.sha256] for name, m in self.files.items()],
             "base_files": [[name, stamp] for name, stamp in self.base_files.items()],
             "split": list(self.split),
@@ -105,8 +58,8 @@ class State(Identity):
         Raises:
             IntegrityError: E206, a field is wrong.
         """
-        record = _record(value, what)
-        identity = _read_identity(record)
+        record = open_record(value, what)
+        identity = read_identity(record)
         state = cls(
             **{field.name: getattr(identity, field.name) for field in fields(identity)},
             files={name: FileMark(*mark) for name, *mark in _rows(record, "files", 3)},
@@ -115,44 +68,6 @@ class State(Identity):
         )
         record.end()
         return state
-
-
-def _identity_json(value: Identity) -> dict[str, canonical.Json]:
-    return {
-        "lineage": value.lineage,
-        "serial": value.serial,
-        "base": value.base,
-        "stack": [{"id": item.id, "name": item.name} for item in value.stack],
-        "identity": value.identity,
-        "touched": dict(value.touched),
-    }
-
-
-def _record(value: object, what: str) -> Fields:
-    record = Fields(value, InFile(what, "E206", IntegrityError))
-    if record.integer("schema") != SCHEMA:
-        raise record.error(
-            "schema", "is not known", expected=SCHEMA, hint="a newer PatchHub wrote this; update"
-        )
-    return record
-
-
-def _read_identity(record: Fields) -> Identity:
-    touched = record.inner("touched")
-    return Identity(
-        lineage=record.filled("lineage"),
-        serial=record.integer("serial", low=1),
-        base=record.sha256("base"),
-        stack=tuple(_read_item(row) for row in record.inners("stack")),
-        identity=record.sha256("identity"),
-        touched={name: touched.sha256(name) for name in touched.names()},
-    )
-
-
-def _read_item(row: Fields) -> StackItem:
-    item = StackItem(row.sha256("id"), row.text("name"))
-    row.end()
-    return item
 
 
 def _rows(record: Fields, name: str, width: int) -> list[Any]:

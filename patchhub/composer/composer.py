@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from patchhub.composer.carried import carried_by, mark
 from patchhub.composer.exact_sum import compose, compose_into, require_subnormals
 from patchhub.composer.identity import composed_identity
 from patchhub.composer.pristine import BaseTensor, CheckpointPristine, Pristine
@@ -18,6 +18,7 @@ from patchhub.composer.realised import Realised, realised_delta
 from patchhub.composer.stack import check_stack, ids_at, sites_of, terms_at
 from patchhub.errors import ConflictError, InvalidInputError
 from patchhub.fingerprint import Fingerprint, check_headers
+from patchhub.identityfile import require_bare
 from patchhub.kinds import kind_of
 from patchhub.kinds.storage import digest_of
 from patchhub.loading import LoadedBase
@@ -25,10 +26,7 @@ from patchhub.manifest import Site
 from patchhub.patch import Patch
 from patchhub.sites import parameter_for
 from patchhub.tensorfile import open_checkpoint
-
-# Which models carry patches now, and whose they are: a second composer over such a model would take
-# its weights for the base's own.
-_CARRIERS: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+from patchhub.tensornames import loaded_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +57,20 @@ class Composer:
         pristine: Hands out the base's own tensors.
 
     Raises:
-        ConflictError: E309, another composer has put patches on the model.
+        ConflictError: E309, the model, or the one it is a copy of, carries patches already.
     """
 
     def __init__(
         self, model: PreTrainedModel, fingerprint: Fingerprint, pristine: Pristine
     ) -> None:
-        if carried := _CARRIERS.get(model):
+        # Its weights would be taken for the base's own.
+        if carried := carried_by(model):
             raise ConflictError(
                 "E309",
-                "the model carries patches of another composer",
+                "the model carries patches already",
                 expected="the base as it was loaded",
                 found=", ".join(f"ph:{one[:12]}" for one in carried),
-                hint="go on with that composer, or revert its patches first",
+                hint="go on with the composer that applied them, or load the base again",
             )
         self._model = model
         self._base = fingerprint
@@ -79,6 +78,7 @@ class Composer:
         self._pristine = pristine
         self._stack: tuple[Patch, ...] = ()
         self._digests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._loaded = loaded_names(model, fingerprint.tensors)
 
     @classmethod
     def over(cls, base: LoadedBase) -> Composer:
@@ -86,7 +86,9 @@ class Composer:
 
         Raises:
             IntegrityError: E201, the directory holds another model by now.
+            ConflictError: E309, the directory or the model carries patches.
         """
+        require_bare(base.directory)
         files = open_checkpoint(base.directory)
         check_headers(files, base.fingerprint)
         return cls(base.model, base.fingerprint, CheckpointPristine(files))
@@ -197,9 +199,8 @@ class Composer:
     def _parameters(self, sites: dict[str, Site]) -> dict[str, nn.Parameter]:
         """The parameter of each site; one that several stored tensors share cannot be written."""
         stored: dict[int, set[str]] = {}
-        for name, parameter in self._model.named_parameters(remove_duplicate=False):
-            if name in self._base.tensors:
-                stored.setdefault(id(parameter), set()).add(name)
+        for name, loaded in self._loaded.items():
+            stored.setdefault(id(self._model.get_parameter(loaded)), set()).add(name)
         parameters: dict[str, nn.Parameter] = {}
         for name, site in sites.items():
             parameter = parameter_for(self._model, site)
@@ -232,4 +233,5 @@ class Composer:
 
     def _settle(self, stack: tuple[Patch, ...]) -> None:
         self._stack = stack
-        _CARRIERS[self._model] = tuple(patch.id for patch in stack)
+        ids = tuple(patch.id for patch in stack)
+        mark(self._model, self._weights, ids, sites_of(stack).values())

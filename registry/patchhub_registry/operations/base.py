@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import IntegrityError, NotFoundError
+from patchhub.identityfile import require_bare
 from patchhub_registry.local import LocalFile
 from patchhub_registry.names import check_name
 from patchhub_registry.operations import localfiles
@@ -73,7 +74,7 @@ def add_base(
         InvalidInputError: E101 the name; E145 the texts are none.
         IntegrityError: E110, E111 a file is damaged; E147 a shard is missing, or config.json wrong.
         NotFoundError: E109, there is no such directory.
-        ConflictError: E108, the name belongs to another base.
+        ConflictError: E108, the name belongs to another base; E309, the directory holds patches.
     """
     from patchhub.fingerprint import fingerprint
 
@@ -115,7 +116,7 @@ def link_base(
     Raises:
         NotFoundError: E106, no such base; E109, no such directory.
         IntegrityError: E201, it holds another model; E110, E111, E147 a file is damaged or missing.
-        BusyError: E501.
+        ConflictError: E309, the directory holds patches. BusyError: E501.
     """
     from patchhub.fingerprint import Fingerprint, check_headers, fingerprint, small_files
     from patchhub.tensorfile import open_checkpoint
@@ -164,6 +165,7 @@ def _model_directory(directory: str | Path) -> Path:
             f"{directory} is not a model directory",
             expected="a directory with config.json, *.safetensors and tokenizer files",
         )
+    require_bare(where)
     return where
 
 

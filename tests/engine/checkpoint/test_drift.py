@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from patchhub.checkpoint import Drift, identify, read_state, verify_directory
+from patchhub.checkpoint import Drift, identify, materialise, read_state, verify_directory
 from patchhub.errors import ConflictError, IntegrityError, PatchHubError
+from patchhub.fingerprint import fingerprint
 from patchhub.loading import load_base
 from patchhub.tensorfile import TensorHeader, open_checkpoint
 from tests.engine.checkpoint.conftest import Bench, bench
@@ -235,12 +236,19 @@ def test_a_tampered_identity_is_refused(gpt2: Bench) -> None:
         identify(gpt2.target)
 
 
-def test_a_base_that_is_a_patched_directory_is_a_base_like_any(tmp_path: Path) -> None:
+def test_a_patched_directory_is_no_base_while_it_says_what_it_is(tmp_path: Path) -> None:
     first = bench(tmp_path)
     first.put(0)
-    base = load_base(first.target)
-    made = Bench(base, [], tmp_path / "again")
+    shutil.copytree(first.target, tmp_path / "copy")
+    for directory in (first.target, tmp_path / "copy"):
+        with pytest.raises(ConflictError, match="E309"):
+            load_base(directory)
+        known = fingerprint(directory)
+        with pytest.raises(ConflictError, match=r"E30[89]"):
+            materialise(tmp_path / "again", directory, known, [])
+    (tmp_path / "copy" / "patchhub.json").unlink()
+    made = Bench(load_base(tmp_path / "copy"), [], tmp_path / "again")
     made.put()
     found = identify(made.target)
     assert found is not None
-    assert found.base == base.fingerprint.weights != first.fingerprint.weights
+    assert found.base == made.fingerprint.weights != first.fingerprint.weights
