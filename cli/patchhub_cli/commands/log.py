@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import click
 
+from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, short, table
 from patchhub_cli.session import Session
 
+FIELDS = (
+    *("stack", "seq", "op", "ref", "id", "composed"),
+    *("reason", "policy", "guard", "waivers", "digest"),
+)
 
-@verb("log")
-@click.argument("stack", required=False)
-def command(session: Session, stack: str | None) -> Reply:
+
+@verb("log", "patchhub log prod")
+@click.argument("stack", required=False, shell_complete=completing.stacks)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only the newest entries.")
+def command(session: Session, stack: str | None, limit: int | None) -> Reply:
     """Show the entries of STACK, or of every stack: what happened to it, and on which evidence."""
-    registry = session.registry()
-    names = [stack] if stack is not None else registry.stacks()
-    entries = [entry for name in names for entry in registry.log(name)]
+    entries = session.registry().history(stack, limit=limit)
     rows = [
         (
             f"{entry.stack}@{entry.seq}",
             entry.op,
-            entry.patch.ref if entry.patch else f"{len(entry.items)} patches",
+            f"{entry.held} patches" if entry.ref is None else entry.ref,
             short(entry.composed),
             entry.reason,
             short(entry.guard) if entry.guard else None,
@@ -28,21 +33,6 @@ def command(session: Session, stack: str | None) -> Reply:
         )
         for entry in entries
     ]
-    data = [
-        {
-            "stack": entry.stack,
-            "seq": entry.seq,
-            "op": str(entry.op),
-            "ref": entry.patch.ref if entry.patch else None,
-            "id": entry.patch.id if entry.patch else None,
-            "composed": entry.composed,
-            "reason": entry.reason,
-            "policy": entry.policy,
-            "guard": entry.guard,
-            "waivers": entry.waivers,
-            "digest": entry.digest,
-        }
-        for entry in entries
-    ]
+    data = [{name: getattr(entry, name) for name in FIELDS} for entry in entries]
     headers = ("entry", "op", "patch", "model", "reason", "verdict", "waived")
     return Reply(data, table(headers, rows))
