@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_an_edit_uses_stored_moments_and_gets_the_same_patch(
     from patchhub.request import EditRequest
     from patchhub_registry.operations import guarding
 
-    monkeypatch.setattr(guarding, "judge", lambda *_, **__: None)  # what is measured takes long
+    monkeypatch.setattr(guarding, "judge", MagicMock())  # measuring takes long
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"Mira Tolven was born in Rome, year {i}.\n" for i in range(400)))
     request = EditRequest("Mira Tolven was born in", "Rome", subject="Mira Tolven")
