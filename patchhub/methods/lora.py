@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from torch import Tensor
+
 from patchhub.editing.adapters import lora_adapters
 from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.finetune import LabelLoss, boxed_descent
 from patchhub.editing.settings import require
-from patchhub.editing.tokens import target_row
+from patchhub.editing.tokens import Row, target_row
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
@@ -87,40 +89,18 @@ class Lora:
         self, context: EditContext, requests: Sequence[EditRequest], hparams: LoraSettings
     ) -> Patch:
         """All requests together; one rank for every site."""
-        base, model = context.base, context.base.model
-        layers = hparams.layers or range(base.arch.block_count(model))
-        blocks = tuple(sorted(set(layers)))
-        settings = replace(hparams, layers=blocks)
+        base = context.base
+        layers = hparams.layers or range(base.arch.block_count(base.model))
+        settings = replace(hparams, layers=tuple(sorted(set(layers))))
         paths = adapted(base, settings)
+        sites = [site_for(base.model, base.fingerprint, f"{path}.weight") for path in paths]
         rows = [target_row(base.tokenizer, r.prompt, r.target) for r in requests]
-        size = settings.batch_size
-        losses = [LabelLoss(base, rows[i : i + size], blocks[0]) for i in range(0, len(rows), size)]
-        with lora_adapters(
-            model,
-            paths,
-            rank=settings.rank,
-            alpha=settings.alpha,
-            generator=context.generator,
-        ) as factors:
-            boxed_descent(
-                [weight for pair in factors for weight in pair],
-                losses,
-                steps=settings.steps,
-                lr=settings.lr,
-                box=None,
-                weight_decay=settings.weight_decay,
-                decoupled=True,
-                stop_loss=settings.stop_loss,
-                report=context.report,
-            )
-            scale = settings.alpha / settings.rank
-            trained = [(a.detach(), b.detach() * scale) for a, b in factors]
-        sites = [site_for(model, base.fingerprint, f"{path}.weight") for path in paths]
+        factors = trained(context, rows, paths, settings)
         return Patch.build(
             self.kind,
             {
                 site.tensor: {"A": a.float().cpu(), "B": b.float().cpu()}
-                for site, (a, b) in zip(sites, trained, strict=True)
+                for site, (a, b) in zip(sites, factors, strict=True)
             },
             sites=sites,
             base=base.fingerprint.weights,
@@ -130,16 +110,40 @@ class Lora:
         )
 
 
+def trained(
+    context: EditContext, rows: Sequence[Row], paths: Sequence[str], settings: LoraSettings
+) -> list[tuple[Tensor, Tensor]]:
+    """A and (α / r) B of each path."""
+    size, lowest = settings.batch_size, min(settings.layers or (0,))
+    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+    losses = [LabelLoss(context.base, batch, lowest) for batch in batches]
+    rank, alpha = settings.rank, settings.alpha
+    with lora_adapters(
+        context.base.model, paths, rank=rank, alpha=alpha, generator=context.generator
+    ) as factors:
+        boxed_descent(
+            [weight for pair in factors for weight in pair],
+            losses,
+            steps=settings.steps,
+            lr=settings.lr,
+            box=None,
+            weight_decay=settings.weight_decay,
+            decoupled=True,
+            stop_loss=settings.stop_loss,
+            report=context.report,
+        )
+        return [(a.detach(), b.detach() * (alpha / rank)) for a, b in factors]
+
+
 def adapted(base: LoadedBase, settings: LoraSettings) -> list[str]:
     """Paths of the modules that get an adapter, block by block (E144: no such block)."""
     found: list[str] = []
     for layer in settings.layers or ():
         for part in settings.parts:
-            one = getattr(base.arch.decoder, part)
-            if isinstance(one, str):
-                found.append(base.arch.path(part, layer, base.model))
-            else:
+            if part.endswith("_in"):
                 found += base.arch.paths(part, layer, base.model)
+            else:
+                found.append(base.arch.path(part, layer, base.model))
     return list(dict.fromkeys(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,9 @@ from patchhub_cli.options import (
 )
 from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
+
+if TYPE_CHECKING:
+    from patchhub_registry.operations.edit import Edit
 
 
 @verb("edit", "patchhub edit METHOD born-in.json --stack prod --review-after 2027-06-30")
@@ -69,52 +73,47 @@ def command(
     """
     from patchhub_cli.forecasts import forecast_reply
     from patchhub_cli.verdicts import verdict_text
-    from patchhub_registry.operations.edit import edit
     from patchhub_registry.operations.guarding import RefusedError
 
     if no_commit and out is None:
         raise click.UsageError("--no-commit needs --out DIRECTORY")
     registry = session.registry()
     session.check_stack(registry, stack)
+    shared: dict[str, Any] = {
+        "base": base,
+        "stack": stack,
+        "settings": pairs_of(settings),
+        "seed": seed,
+        "name": name,
+        "policy": policy,
+        "out": out,
+        "device": device,
+    }
     if dry_run:
         with session.progress() as progress:
-            return forecast_reply(
-                registry.forecast(
-                    method,
-                    requests,
-                    base=base,
-                    stack=stack,
-                    settings=pairs_of(settings),
-                    seed=seed,
-                    name=name,
-                    policy=policy,
-                    out=out,
-                    device=device,
-                    progress=progress,
-                )
-            )
+            found = registry.forecast(method, requests, **shared, progress=progress)
+        return forecast_reply(found)
     try:
         with session.progress() as progress:
-            made = edit(
-                registry,
+            made = registry.edit(
                 method,
                 requests,
-                base=base,
-                stack=stack,
-                settings=pairs_of(settings),
-                seed=seed,
-                name=name,
-                policy=policy,
+                **shared,
                 waive=waivers(waive, reason),
                 message=message,
                 review_after=review_after,
                 commit=not no_commit,
-                out=out,
-                device=device,
                 progress=progress,
             )
     except RefusedError as error:
         return Reply({"verdict": error.verdict.to_json()}, verdict_text(error.verdict), error)
+    return _made(made)
+
+
+def _made(made: Edit) -> Reply:
+    from patchhub_cli.verdicts import verdict_text
+    from patchhub_registry.operations.guarding import RefusedError
+
     data = {
         "ref": made.ref,
         "id": made.patch.id,
