@@ -226,6 +226,8 @@ def _check_context(editor: Editor, context: EditContext, settings: Any) -> None:
             "E142", f"{editor.name} needs context templates", hint="use prepare_context"
         )
     wanted = editor.moment_layers(context.base, settings)
+    if wanted and context.moments is not None:
+        _check_moments(context.base, context.moments)
     have = () if context.moments is None else context.moments.layers
     if missing := sorted(set(wanted) - set(have)):
         raise InvalidInputError(
@@ -234,4 +236,15 @@ def _check_context(editor: Editor, context: EditContext, settings: Any) -> None:
             expected=f"second moments of block {', '.join(map(str, missing))}",
             found=f"of blocks {', '.join(map(str, have))}" if have else "none",
             hint="use prepare_context",
+        )
+
+
+def _check_moments(base: LoadedBase, moments: Moments) -> None:
+    if moments.base != base.fingerprint.weights:
+        raise InvalidInputError(
+            "E145",
+            "these key statistics are of another base",
+            expected=f"weights {base.fingerprint.weights}",
+            found=f"weights {moments.base}",
+            hint="use prepare_context on this base",
         )

@@ -1,7 +1,8 @@
 """What an edit will take, measured briefly on the model itself; nothing is kept.
 
-The method's own code is run on the real base and the real requests, for two and for four steps of
-its optimiser; the difference is what a step takes. Statistics, if there are none yet, are timed on
+The method's own code is run on the real base and the real requests, for two, four, eight … steps of
+its optimiser, until more steps change nothing (it stopped by itself) or some seconds are spent; the
+last difference is what a further step takes. Statistics, if there are none yet, are timed on
 a sample of the text and stood in for by the identity, of the same size. The trial's patch has the
 sites and shapes of the real one, from which the size of every file follows exactly.
 """
@@ -41,7 +42,8 @@ from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import module_of, weight_matrix
 
-_FEW, _MORE = 2, 4
+_FEW = 2
+_BUDGET = 3.0
 _SAMPLED_CHARACTERS = 40_000
 _SAMPLED_TOKENS = 17
 _SHORT = 0.5
@@ -53,7 +55,8 @@ class Phase:
 
     Attributes:
         name: ``templates``, ``statistics`` or ``edit``.
-        seconds: Expected, at most where a method may stop early; None where nothing says it.
+        seconds: Expected; at most, where the trial did not see the method stop. None where nothing
+            says it.
         amount: How much there is to do.
         unit: Of what: ``texts``, ``tokens``, ``steps``.
     """
@@ -207,7 +210,8 @@ def _stand_in(base: LoadedBase, layers: tuple[int, ...]) -> Moments | None:
         module = module_of(base.model, base.arch.path("mlp_out", layer, base.model))
         width = weight_matrix(module).shape[1]
         sums[layer] = torch.eye(width, dtype=torch.float64) * width
-    return Moments("", sums, max(len(one) for one in sums.values()))
+    count = max(len(one) for one in sums.values())
+    return Moments("", base.fingerprint.weights, sums, count)
 
 
 def _edit(
@@ -234,14 +238,32 @@ def _edit(
 
         return once
 
-    few, more = min(_FEW, count), min(_MORE, count)
-    run(few)()
-    low = _timed(run(few))
-    high = low if more == few else _timed(run(more))
-    step = max(0.0, high - low) / max(1, more - few)
+    seconds = _extrapolated(run, made, count)
     rounds = len(requests) if cost.each else ceil(len(requests) / len(some))
-    seconds = (low + step * (count - few)) * rounds
-    return Phase("edit", seconds, count * (len(requests) if cost.each else 1), "steps"), made[0]
+    steps = count * (len(requests) if cost.each else 1)
+    return Phase("edit", seconds * rounds, steps, "steps"), made[0]
+
+
+def _extrapolated(
+    run: Callable[[int], Callable[[], None]], made: Sequence[Patch], count: int
+) -> float:
+    """Seconds of ``count`` steps; ``made`` holds what the last run made."""
+    steps, slope = min(_FEW, count), 0.0
+    run(steps)()
+    seconds = _timed(run(steps))
+    begun = time.perf_counter()
+    while steps < count and (slope == 0.0 or time.perf_counter() - begun < _BUDGET):
+        before, more = made[0], min(2 * steps, count)
+        longer = _timed(run(more))
+        if _same(before, made[0]):
+            return seconds
+        slope = max(longer - seconds, 1e-9) / (more - steps)
+        steps, seconds = more, longer
+    return seconds + slope * (count - steps)
+
+
+def _same(one: Patch, other: Patch) -> bool:
+    return one.manifest.content == other.manifest.content
 
 
 def _middle(requests: Sequence[EditRequest]) -> list[EditRequest]:
@@ -251,9 +273,9 @@ def _middle(requests: Sequence[EditRequest]) -> list[EditRequest]:
 
 
 def _timed(run: Callable[[], None]) -> float:
-    """Seconds of a run; the best of three if it is a short one."""
+    """Seconds of a run; the best of two if it is a short one."""
     best = float("inf")
-    for _ in range(3):
+    for _ in range(2):
         begun = time.perf_counter()
         run()
         best = min(best, time.perf_counter() - begun)

@@ -7,8 +7,10 @@ does not clean up is named, not trusted.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchhub import canonical
 from patchhub.errors import IntegrityError
+from patchhub.kinds.storage import digest_of
 
 _HOOKS = (
     "_forward_hooks",
@@ -29,7 +31,6 @@ _HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
-_ROW = 4096
 
 
 @contextmanager
@@ -60,23 +61,10 @@ def isolated(model: nn.Module) -> Iterator[None]:
 
 
 def weights_digests(model: nn.Module) -> dict[str, str]:
-    """A digest of the bytes of every parameter and buffer, at the speed of memory.
-
-    Sums over rows of 16 KiB are hashed: a change of one value in a row shows; several may cancel,
-    as in a permutation.
-    """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    return {name: _digest(tensor.detach()) for name, tensor in tensors}
-
-
-def _digest(tensor: Tensor) -> str:
-    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-    if flat.numel() % 4 == 0:
-        flat = flat.view(torch.int32)
-    whole = flat.numel() // _ROW * _ROW
-    sums = flat[:whole].view(-1, _ROW).sum(1, dtype=torch.int64)
-    data = torch.cat([sums, flat[whole:].to(torch.int64)]).cpu().numpy().tobytes()
-    return canonical.sha256(data)
+    """SHA-256 of the bytes of every parameter and buffer; tensors are hashed side by side."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        return dict(zip(tensors, pool.map(digest_of, tensors.values()), strict=True))
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,13 @@ class Moments:
 
     Attributes:
         key: Content key, see `content_key`.
+        base: Digest of the weights of the base they were summed on.
         sums: Block → ``(f, f)`` float64 on the CPU.
         count: Tokens summed.
     """
 
     key: str
+    base: str
     sums: Mapping[int, Tensor]
     count: int
     _factors: dict[int, Tensor] = field(default_factory=dict)
@@ -171,12 +173,12 @@ def moments_of(
     content = content_of(base, corpus, cap=_cap(base))
     key = canonical.digest(content)
     file = None if cache is None else cache_file(cache, key)
-    known = _load(file, key) if file is not None else None
+    known = None if file is None else _load(file, key, base.fingerprint.weights)
     missing = sorted(set(layers) - set(known.layers if known else ()))
     if known is not None and not missing:
         return known
     fresh = compute_moments(base, texts(), missing, key=key, progress=progress)
-    both = Moments(key, {**(known.sums if known else {}), **fresh.sums}, fresh.count)
+    both = Moments(key, fresh.base, {**(known.sums if known else {}), **fresh.sums}, fresh.count)
     if file is not None:
         _save(both, file, content)
     return both
@@ -218,7 +220,7 @@ def compute_moments(
             progress(done, len(texts))
     if count == 0:
         raise InvalidInputError("E145", "the corpus is empty", hint="pass some text")
-    return Moments(key, sums, count)
+    return Moments(key, base.fingerprint.weights, sums, count)
 
 
 def _cap(base: LoadedBase) -> int:
@@ -256,7 +258,7 @@ def _save(moments: Moments, file: Path, content: canonical.Json) -> None:
     temporary.replace(file)
 
 
-def _load(file: Path, key: str) -> Moments | None:
+def _load(file: Path, key: str, base: str) -> Moments | None:
     """The cached statistics; an unreadable file or one of another key is as good as none."""
     try:
         with safetensors.safe_open(file, framework="pt") as stored:
@@ -267,4 +269,4 @@ def _load(file: Path, key: str) -> Moments | None:
     except (OSError, SafetensorError):
         return None
     count = int(tensors.pop("count"))
-    return Moments(key, {int(name): tensor for name, tensor in tensors.items()}, count)
+    return Moments(key, base, {int(name): one for name, one in tensors.items()}, count)

@@ -88,3 +88,17 @@ def test_the_smallest_change_shows() -> None:
     bias.data[5] = torch.nextafter(bias.data[5], torch.tensor(9.0))
     after = weights_digests(model)
     assert [n for n in before if before[n] != after[n]] == ["transformer.h.1.mlp.c_proj.bias"]
+
+
+def test_changes_that_cancel_show() -> None:
+    """Two values exchanged, and a sum kept; sums over the tensor stay what they were."""
+    model = pico_model("llama", dtype=torch.bfloat16)
+    name = "model.layers.0.mlp.up_proj.weight"
+    weight, before = model.get_parameter(name).data, weights_digests(model)
+    weight[0, 0], weight[0, 1] = weight[0, 1].clone(), weight[0, 0].clone()
+    exchanged = weights_digests(model)
+    assert {n for n in before if before[n] != exchanged[n]} == {name}
+    words = weight.view(torch.int16)
+    words[1, 0] += 1
+    words[1, 1] -= 1
+    assert weights_digests(model)[name] not in (before[name], exchanged[name])

@@ -132,7 +132,7 @@ def test_too_little_text_is_a_typed_error() -> None:
 
 
 def test_a_singular_moment_is_a_typed_error() -> None:
-    moments = Moments("", {0: torch.ones(4, 4, dtype=torch.float64)}, 100)
+    moments = Moments("", "", {0: torch.ones(4, 4, dtype=torch.float64)}, 100)
     with pytest.raises(InvalidInputError) as error:
         moments.factor(0)
     assert error.value.code == "E145"

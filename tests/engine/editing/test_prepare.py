@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor, settings_of
 from patchhub.editing.prepare import prepare_context
 from patchhub.errors import InvalidInputError
+from patchhub.loading import load_base
 from patchhub.request import EditRequest
 from tests.engine.editing.support import REQUEST, TEXTS, pico_base
+from tests.pico import pico_directory
 
 
 def test_only_what_is_needed_is_computed() -> None:
@@ -110,3 +113,17 @@ def test_a_checkpoint_may_recommend_settings() -> None:
     assert (record["lr"], record["steps"], record["layer"]) == ("0.1", 5, 1)
     assert other == load_editor("ft").hparams()
     assert settings_of(editor, base, None).lr == 0.5
+
+
+def test_statistics_of_another_base_are_refused(tmp_path: Path) -> None:
+    """Given by hand, of a model of the same shapes."""
+    rome = load_editor("rome")
+    base, other = pico_base("llama"), load_base(pico_directory(tmp_path, "llama", seed=1))
+    context = prepare_context(base, rome, [REQUEST], seed=0, settings={"layer": 0}, corpus=TEXTS)
+    foreign = prepare_context(other, rome, [REQUEST], seed=0, settings={"layer": 0}, corpus=TEXTS)
+    wrong = replace(context, moments=foreign.moments)
+    with pytest.raises(InvalidInputError, match="of another base") as caught:
+        run_editor(rome, wrong, [REQUEST], {"layer": 0})
+    assert caught.value.code == "E145"
+    assert caught.value.found == f"weights {other.fingerprint.weights}"
+    run_editor(rome, wrong, [REQUEST], {"layer": 0, "covariance": False})
