@@ -41,12 +41,20 @@ class Intent:
 
     def _write(self) -> None:
         body = {key: value for key, value in asdict(self).items() if key != "file"}
+        from patchhub.checkpoint.durable import sync_directory  # readers do without it
+
         temporary = self.file.with_name("writing")
-        with temporary.open("wb") as stream:
-            stream.write(json.dumps(body).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(self.file)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(json.dumps(body).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(self.file)
+            sync_directory(self.file.parent)  # on the disk before the branch moves
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
+            raise
 
 
 def pending(directory: Path) -> list[Path]:

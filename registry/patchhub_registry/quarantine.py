@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from patchhub.checkpoint.durable import sync_directory
 from patchhub_registry.git import Git
 
 
@@ -35,14 +36,22 @@ class Quarantine:
         self.git = git.derived(places, [lock])
 
     def release(self) -> None:
-        """Move all objects into the repository's store; each is complete and durable by now."""
+        """Move all objects into the repository's store; each is complete and durable by now.
+
+        So are their names when this returns: the branch must not point to what may get lost.
+        """
+        touched = []
         for group in self._directory.iterdir():
             if len(group.name) != 2:  # info, pack
                 continue
             place = self._store / group.name
             place.mkdir(exist_ok=True)
-            for entry in os.scandir(group):
-                os.replace(entry.path, place / entry.name)  # noqa: PTH105  # a Path per object
+            with os.scandir(group) as entries:
+                for entry in entries:
+                    os.replace(entry.path, place / entry.name)  # noqa: PTH105  # a Path per object
+            touched.append(place)
+        for place in (*touched, self._store):
+            sync_directory(place)
 
 
 def _quoted(path: Path) -> str:

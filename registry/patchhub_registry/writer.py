@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class Writer:
             for attempt in range(_TRIES):
                 old = self._head(ref)
                 try:
-                    return self._commit_once(plan, old, ref, lock)
+                    return self._tried(plan, old, ref, lock)
                 except _MovedError as moved:
                     if not rebase or attempt == _TRIES - 1:
                         raise ConflictError(
@@ -108,6 +109,14 @@ class Writer:
         except (PatchHubError, OSError):  # busy, read-only, on no branch: reading needs none of it
             return False
         return not journal.pending(self._private / "journal")
+
+    def _tried(self, plan: Plan, old: str, ref: str, lock: int) -> str:
+        """`_commit_once`, which leaves no temporary file when it fails."""
+        try:
+            return self._commit_once(plan, old, ref, lock)
+        except BaseException:
+            shutil.rmtree(self._private / "tmp", ignore_errors=True)
+            raise
 
     def _commit_once(self, plan: Plan, old: str, ref: str, lock: int) -> str:
         draft = plan(old)
@@ -179,7 +188,8 @@ class Writer:
         except (PatchHubError, OSError):
             return  # committed all the same; the journal stays and the next command tries again
         shutil.rmtree(self._private / "tmp", ignore_errors=True)
-        intent.done()
+        with suppress(OSError):
+            intent.done()
 
     def _clean(self, lock: int, patience: float) -> None:
         """Finish or forget what earlier commands left; we hold the lock, so none is running."""
