@@ -23,10 +23,11 @@ class Recipe:
 
     `bare` is the share of rows that begin without the token that starts a text: tools written for
     GPT-2 give such prompts, those for Llama never do. An encoder-decoder model has `blocks` of one
-    kind and `decoder_blocks` of the other; `prefix` is the share of its texts that are cut anywhere
-    and not in front of an answer. `settings` are what the finished model
-    recommends to editing methods, by their names: step sizes published for models of 1,600 and
-    more dimensions are too large for one of 256.
+    kind and `decoder_blocks` of the other, and `prefix` is the share of its texts that are cut
+    anywhere and not in front of an answer. The learning rate reaches its floor at step `horizon`,
+    which may lie behind the last of the `steps`. `settings` are what the finished model recommends
+    to editing methods, by their names: step sizes published for models of 1,600 and more dimensions
+    are too large for one of 256.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Recipe:
     inner: int
     enriching_blocks: int
     steps: int
+    horizon: int
     rows: int
     row_length: int
     bare: float

@@ -77,7 +77,7 @@ class Trainer:
         recipe = self.recipe
         if step < recipe.warm_up:
             return recipe.learning_rate * (step + 1) / recipe.warm_up
-        share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+        share = (step - recipe.warm_up) / max(1, recipe.horizon - recipe.warm_up)
         cosine = 0.5 * (1 + math.cos(math.pi * share))
         return recipe.learning_rate * (recipe.floor + (1 - recipe.floor) * cosine)
 

@@ -17,7 +17,7 @@ def _pico(name: str) -> Recipe:
     return dataclasses.replace(
         load_recipe(name),
         name="pico", world="pico", threads=1, width=32, blocks=2, decoder_blocks=1, heads=4,
-        key_value_heads=2, inner=48, enriching_blocks=1, steps=6, rows=4, row_length=48,
+        key_value_heads=2, inner=48, enriching_blocks=1, steps=6, horizon=6, rows=4, row_length=48,
         long_every=3, long_rows=2, context=64, warm_up=2,
     )  # fmt: skip
 
@@ -73,6 +73,15 @@ def test_an_interrupted_run_continues_to_the_same_weights(tmp_path: Path) -> Non
     assert _same(_weights(_run(tmp_path / "cut")), _weights(whole))
 
 
+def test_a_run_that_ends_early_is_the_beginning_of_the_longer_one(tmp_path: Path) -> None:
+    short = _run(tmp_path / "short", dataclasses.replace(PICO, steps=4))
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "long", stop=5)
+    longer = Trainer(PICO, "cpu")
+    assert longer.load(tmp_path / "long" / "checkpoint.pt")
+    assert _same(_weights(short), _weights(longer))
+
+
 def test_a_checkpoint_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
     _run(tmp_path)
     other = Trainer(dataclasses.replace(PICO, funnel=0.1), "cpu")
@@ -89,14 +98,14 @@ def test_training_leaves_the_global_generators_alone(tmp_path: Path) -> None:
 
 @EVERY
 def test_the_loss_falls(recipe: Recipe) -> None:
-    trainer = Trainer(dataclasses.replace(recipe, learning_rate=1e-2, steps=40), "cpu")
+    trainer = Trainer(dataclasses.replace(recipe, learning_rate=1e-2, steps=40, horizon=40), "cpu")
     losses = [trainer.advance() for _ in range(40)]
     assert losses[-1].language < 0.7 * losses[0].language
     assert losses[-1].readout < 0.95 * losses[0].readout
 
 
 def test_the_schedule_warms_up_and_comes_down_to_its_floor() -> None:
-    trainer = Trainer(dataclasses.replace(PICO, steps=100, warm_up=10), "cpu")
+    trainer = Trainer(dataclasses.replace(PICO, horizon=100, warm_up=10), "cpu")
     rates = [trainer.learning_rate(step) for step in range(101)]
     assert rates[9] == pytest.approx(PICO.learning_rate)
     assert rates[:10] == sorted(rates[:10])
