@@ -122,16 +122,24 @@ class Campaign:
         return [outcome for outcome in self.outcomes if outcome.error]
 
     def table(self) -> str:
-        """Kills by phase and command, as Markdown."""
+        """Kills by phase and command, as Markdown; those uniform in time apart from aimed ones.
+
+        Aiming at a phase ends when it was hit often enough: only the uniform column says how
+        likely a phase is.
+        """
         names = list(COMMANDS)
-        rows = [("phase", *names, "all"), ("---", *["---:"] * (len(names) + 1))]
+        rows = [("phase", *names, "uniform", "aimed"), ("---", *["---:"] * (len(names) + 2))]
         for phase in (*PHASES, "no journal"):
             hits = [o for o in self.outcomes if phase in (o.phases or {"no journal"})]
-            by = Counter(o.order.command for o in hits)
-            rows.append((phase, *(str(by[name]) for name in names), str(len(hits))))
-        for words in ("old", "new"):
-            by = Counter(o.order.command for o in self.outcomes if o.done == words)
-            rows.append((f"→ {words}", *(str(by[n]) for n in names), str(by.total())))
-        total = Counter(o.order.command for o in self.outcomes)
-        rows.append(("kills", *(str(total[n]) for n in names), str(total.total())))
+            rows.append(_row(phase, hits))
+        for words in ("old", "new", "same"):
+            rows.append(_row(f"→ {words}", [o for o in self.outcomes if o.done == words]))
+        rows.append(_row("kills", self.outcomes))
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(label: str, outcomes: list[Outcome]) -> tuple[str, ...]:
+    by = Counter(outcome.order.command for outcome in outcomes)
+    aimed = sum(outcome.order.phase is not None for outcome in outcomes)
+    counts = (*(by[name] for name in COMMANDS), len(outcomes) - aimed, aimed)
+    return (label, *map(str, counts))

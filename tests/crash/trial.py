@@ -59,7 +59,7 @@ class Outcome:
         order: The trial.
         killed: False if the command ended before.
         phases: Where it was.
-        done: "old" or "new".
+        done: "old" or "new"; "same" where a command changes nothing that is seen.
         seconds: From the first write to the end of the command.
         error: What is wrong.
     """
@@ -165,7 +165,7 @@ def _check(
         assert not list((world.root / ".patchhub/journal").iterdir())
     seen = _without_next(world)
     assert seen in (old, new), f"neither old nor new: {seen}"
-    outcome.done = "new" if seen == new else "old"
+    outcome.done = "same" if old == new else "new" if seen == new else "old"
     _sound(world)
     if outcome.done == "old" and old != new:
         world.run(*COMMANDS[order.command])
