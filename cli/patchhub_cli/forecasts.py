@@ -35,7 +35,7 @@ def forecast_reply(made: Forecasted) -> Reply:
         ("policy", guard.policy),
         ("memory", f"{_size(found.memory)} at most in the trial, program and base included"),
     ]
-    notes = [f"measured in {found.spent:.1f} s; times are at most: a method may stop early"]
+    notes = [f"measured in {found.spent:.1f} s; a method may stop earlier"]
     if guard.sampled:
         notes.append(f"{guard.sampled} probes of the base would first be sampled from the model")
     if found.trial is None:

@@ -10,11 +10,10 @@ sites and shapes of the real one, from which the size of every file follows exac
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +26,6 @@ from patchhub.editing.editor import (
     Editor,
     Progress,
     check_requests,
-    run_editor,
     settings_of,
 )
 from patchhub.editing.isolation import isolated
@@ -36,17 +34,15 @@ from patchhub.editing.moments import Moments, compute_moments, missing_layers
 from patchhub.editing.prepare import SAMPLE_BATCH, Corpus, corpus_for, layers_of
 from patchhub.editing.settings import record_settings
 from patchhub.editing.templates import ContextTemplates, sample_templates, sample_texts
+from patchhub.editing.trial import tried, whole
 from patchhub.loading import LoadedBase
-from patchhub.manifest import Kind, Site
+from patchhub.manifest import Site
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import module_of, weight_matrix
 
-_FEW = 2
-_BUDGET = 3.0
 _SAMPLED_CHARACTERS = 40_000
 _SAMPLED_TOKENS = 17
-_SHORT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +128,18 @@ def forecast(
         context = EditContext(
             base, torch.Generator(), seed, templates, _stand_in(base, layers), onto
         )
-        phase, trial = _edit(editor, context, requests, chosen, cost)
+        trial = None if cost is None else tried(editor, context, requests, chosen, cost)
         tell("measure", 3, 3)
-    files: dict[str, int] = {}
-    if trial is not None and cost is not None:
-        trial = _whole(trial, requests, chosen, cost)
-        files = {name: len(data) for name, data in trial.files().items()}
-    known = record_settings(chosen) if trial is None else trial.manifest.method.hparams
+    patch, files, known = None, {}, record_settings(chosen)
+    if trial is None or cost is None:
+        phases.append(Phase("edit", None, len(requests), "requests"))
+    else:
+        phases.append(Phase("edit", trial.seconds, trial.steps, "steps"))
+        patch = whole(trial.patch, requests, chosen, cost)
+        files = {name: len(data) for name, data in patch.files().items()}
+        known = dict(patch.manifest.method.hparams)
     spent = time.perf_counter() - begun
-    return Forecast(known, (*phases, phase), peak.bytes, trial, files, spent)
+    return Forecast(known, tuple(phases), peak.bytes, patch, files, spent)
 
 
 def _templates(
@@ -212,103 +211,3 @@ def _stand_in(base: LoadedBase, layers: tuple[int, ...]) -> Moments | None:
         sums[layer] = torch.eye(width, dtype=torch.float64) * width
     count = max(len(one) for one in sums.values())
     return Moments("", base.fingerprint.weights, sums, count)
-
-
-def _edit(
-    editor: Editor,
-    context: EditContext,
-    requests: Sequence[EditRequest],
-    settings: Any,
-    cost: Cost | None,
-) -> tuple[Phase, Patch | None]:
-    """Time and a patch of the right shape, from runs of few steps on some requests."""
-    count = 1 if cost is None or cost.steps is None else int(getattr(settings, cost.steps))
-    if cost is None:
-        return Phase("edit", None, len(requests), "requests"), None
-    size = len(requests) if cost.batch is None else int(getattr(settings, cost.batch))
-    some = _middle(requests) if cost.each else requests[:size]
-    made: list[Patch] = []
-
-    def run(steps: int) -> Callable[[], None]:
-        values = settings if cost.steps is None else replace(settings, **{cost.steps: steps})
-
-        def once() -> None:
-            context.generator.manual_seed(context.seed)
-            made[:] = [run_editor(editor, context, some, values)]
-
-        return once
-
-    seconds = _extrapolated(run, made, count)
-    rounds = len(requests) if cost.each else ceil(len(requests) / len(some))
-    steps = count * (len(requests) if cost.each else 1)
-    return Phase("edit", seconds * rounds, steps, "steps"), made[0]
-
-
-def _extrapolated(
-    run: Callable[[int], Callable[[], None]], made: Sequence[Patch], count: int
-) -> float:
-    """Seconds of ``count`` steps; ``made`` holds what the last run made."""
-    steps, slope = min(_FEW, count), 0.0
-    run(steps)()
-    seconds = _timed(run(steps))
-    begun = time.perf_counter()
-    while steps < count and (slope == 0.0 or time.perf_counter() - begun < _BUDGET):
-        before, more = made[0], min(2 * steps, count)
-        longer = _timed(run(more))
-        if _same(before, made[0]):
-            return seconds
-        slope = max(longer - seconds, 1e-9) / (more - steps)
-        steps, seconds = more, longer
-    return seconds + slope * (count - steps)
-
-
-def _same(one: Patch, other: Patch) -> bool:
-    return one.manifest.content == other.manifest.content
-
-
-def _middle(requests: Sequence[EditRequest]) -> list[EditRequest]:
-    """The request of middling length."""
-    by_length = sorted(requests, key=lambda request: len(request.prompt) + len(request.target))
-    return [by_length[len(by_length) // 2]]
-
-
-def _timed(run: Callable[[], None]) -> float:
-    """Seconds of a run; the best of two if it is a short one."""
-    best = float("inf")
-    for _ in range(2):
-        begun = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - begun)
-        if best > _SHORT:
-            break
-    return best
-
-
-def _whole(trial: Patch, requests: Sequence[EditRequest], settings: Any, cost: Cost) -> Patch:
-    """The trial's patch, as large as the real one: all requests, and the real number of steps."""
-    method = trial.manifest.method
-    if cost.steps is not None:
-        real = record_settings(settings)[cost.steps]
-        method = replace(method, hparams={**method.hparams, cost.steps: real})
-    rows = len(requests) if cost.each and trial.kind is Kind.LOW_RANK else 1
-    payload = {
-        site: {role: _repeated(role, factor, rows) for role, factor in roles.items()}
-        for site, roles in trial.payload.items()
-    }
-    return Patch.build(
-        trial.kind,
-        payload,
-        sites=[replace(site, rank=None) for site in trial.manifest.sites],
-        base=trial.manifest.base,
-        method=method,
-        requests=requests,
-        onto=trial.manifest.onto,
-        state=trial.state,
-    )
-
-
-def _repeated(role: str, factor: Tensor, rows: int) -> Tensor:
-    """A factor with its rows (A) or columns (B) ``rows`` times."""
-    if rows == 1:
-        return factor
-    return factor.repeat(rows, 1) if role == "A" else factor.repeat(1, rows)
