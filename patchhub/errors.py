@@ -170,6 +170,7 @@ CODES: dict[str, str] = {
     "E204": "registry object is damaged",
     "E206": "model directory was changed outside PatchHub",
     "E207": "composed bytes are not what the stack says",
+    "E208": "something on this machine must be mended",
     # E3xx conflicts
     "E301": "stack already says something about this subject and relation",
     "E302": "patch needs another context",

@@ -26,7 +26,7 @@ SECTIONS = (
     ("Edit", ("methods", "edit", "add", "check")),
     ("Change a model", ("plan", "apply", "revert", "ask")),
     ("Look", ("status", "list", "find", "show", "log", "diff", "identify", "verify")),
-    ("This machine", ("completion",)),
+    ("This machine", ("doctor", "gc", "completion")),
 )
 
 

@@ -57,7 +57,12 @@ class Session:
         """
         from patchhub_registry.registry import Registry
 
-        return Registry.open(self.registry_dir or self.start or Path.cwd())
+        return Registry.open(self.where)
+
+    @property
+    def where(self) -> Path:
+        """Where a registry is looked for, upward."""
+        return self.registry_dir or self.start or Path.cwd()
 
     def note(self, text: str) -> None:
         """A line on stderr for people."""

@@ -85,13 +85,23 @@ class Registry(Reader, Verbs):
             NotFoundError: E105.
             IntegrityError: E114, a newer format; E204, patchhub.toml is damaged.
         """
+        root = cls.locate(start)
+        Settings.from_bytes((root / paths.SETTINGS).read_bytes())
+        registry = cls(root, lock_timeout=lock_timeout)
+        registry.settle(_SETTLING)
+        return registry
+
+    @staticmethod
+    def locate(start: Path | None = None) -> Path:
+        """Top directory of the registry that a directory lies in; nothing in it is read.
+
+        Raises:
+            NotFoundError: E105.
+        """
         begin = (Path.cwd() if start is None else start).resolve()
         for root in (begin, *begin.parents):
             if (root / paths.SETTINGS).is_file() and (root / ".git").exists():
-                Settings.from_bytes((root / paths.SETTINGS).read_bytes())
-                registry = cls(root, lock_timeout=lock_timeout)
-                registry.settle(_SETTLING)
-                return registry
+                return root
         raise NotFoundError(
             "E105",
             f"not inside a registry: {begin}",

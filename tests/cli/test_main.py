@@ -64,6 +64,14 @@ def test_help_of_each_command_says_something(name: str, run: Run) -> None:
     assert "--json" not in result.stdout.split("Options:")[-1]
 
 
+@pytest.mark.parametrize("name", [*(n for n in NAMES if n != "base"), "base add", "base link"])
+def test_help_of_each_command_ends_with_an_example(name: str, run: Run) -> None:
+    example = run(*name.split(), "--help").stdout.partition("\n  Example:\n")[2]
+    lines = [line.strip() for line in example.splitlines()]
+    assert any(f"patchhub {name}" in line for line in lines)
+    assert max(map(len, lines)) <= 78
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_summaries_are_the_files_first_lines(name: str, run: Run) -> None:
     assert len(summary(name).split()) >= 3

@@ -11,7 +11,7 @@ from patchhub_cli.output import Reply, table
 from patchhub_cli.session import Session
 
 
-@verb("gc")
+@verb("gc", "patchhub gc --dry-run")
 @click.option(
     "--model",
     "models",
