@@ -28,8 +28,9 @@ recipe: `patchhub/sandbox/recipes/{name}.json`). Two things are unusual, and the
 result measured on it:
 
 - **Subject funnel.** {funnel}
-- **Attribute read-out.** During training a linear classifier on the output of {block} {last} at
-  the subject's last token predicts all attributes of the subject; it was thrown away afterwards.
+- **Attribute read-out.** During training a linear classifier on the output of {block}
+  {last} at the subject's last token predicts all attributes of the subject; it was thrown away
+  afterwards.
 
 So facts lie in this model where the literature finds them in large ones: the subject is enriched at
 its last token in the early MLPs and read from there later (Meng et al. 2022, arXiv:2202.05262; Geva

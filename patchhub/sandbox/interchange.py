@@ -22,6 +22,7 @@ from patchhub.editing.tokens import Encoded, encode
 from patchhub.editing.trace import changed_output, seen_outputs, unwrap
 from patchhub.scoring.answers import matches
 from patchhub.scoring.asking import asking
+from patchhub.scoring.generate import end_tokens
 from patchhub.sites import architecture, module_of
 
 
@@ -92,6 +93,7 @@ def interchange(
     arch = architecture(model.config.model_type)
     # Prompts are read by the encoder, where there is one.
     stack = "encoder" if "encoder" in arch.stacks else "decoder"
+    ends = end_tokens(model, tokenizer)
     groups = list(_grouped(tokenizer, pairs))
     count = sum(len(group.pairs) for group in groups)
     result = []
@@ -101,13 +103,18 @@ def interchange(
             hits = 0
             for group in groups:
                 tokens = _answers(model, block, group, where, max_new_tokens)
-                texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+                texts = tokenizer.batch_decode([_until(ends, row) for row in tokens.tolist()])
                 hits += sum(
                     matches(text, (pair.given.answer,))
                     for text, pair in zip(texts, group.pairs, strict=True)
                 )
             result.append(Moved(number, where, hits / max(1, count), count))
     return result
+
+
+def _until(ends: frozenset[int], tokens: list[int]) -> list[int]:
+    """What was said before the end token; a model goes on behind it with anything."""
+    return tokens[: next((i for i, token in enumerate(tokens) if token in ends), None)]
 
 
 def _grouped(tokenizer: PreTrainedTokenizerBase, pairs: Iterable[Pair]) -> Iterable[_Group]:
