@@ -13,9 +13,14 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from patchhub.tensorfile import write
+from patchhub_registry import Registry
+from tests.registry.support import patch_files
+
 BUDGET = 0.2
 """Seconds more than a bare interpreter that these commands may take."""
 RUNS = 7
+TENSOR = "h.0.w.weight"
 START = "import sys; from patchhub_cli.main import main; main(sys.argv[1:])"
 
 
@@ -31,12 +36,33 @@ def _cpu(*command: str) -> float:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("registry")
-    subprocess.run([sys.executable, "-c", START, "init", str(directory)], check=True)
-    return directory
+    """A base of one tensor, a patch of it, and nothing applied yet."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "base").mkdir()
+    write(home / "base/model.safetensors", {TENSOR: ("F32", (4, 4), bytes(64))}, {"format": "pt"})
+    (home / "base/config.json").write_text('{"model_type": "gpt2"}')
+    with Registry.init(home / "registry") as registry:
+        base = registry.base_add("small", home / "base")
+        files = patch_files("Mira Tolven", base=base.record.weights)
+        registry.add_patch(files, "demo", {"base": "small"})
+    return home / "registry"
 
 
-@pytest.mark.parametrize("command", ["--help", "list", "log", "status", "base list", "verify"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "list",
+        "log",
+        "status",
+        "base list",
+        "verify",
+        "plan demo --stack prod --model ../model",
+        "find tolven",
+        "identify ../base",
+        "completion bash",
+    ],
+)
 def test_startup(command: str, registry: Path, benchmark: BenchmarkFixture) -> None:
     arguments = ["-C", str(registry), *command.split()]
     benchmark(_cpu, sys.executable, "-c", START, *arguments)

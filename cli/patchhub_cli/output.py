@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from patchhub.errors import PatchHubError
+from patchhub_cli.fitting import fitted, hanging, terminal_width
 from patchhub_cli.session import Session
 
 SCHEMA = "patchhub.out/1"
@@ -90,6 +91,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, right: st
         right: One letter per column, ``r`` to align it right (the rest is left).
     """
     columns = [_column(cells) for cells in zip(headers, *rows, strict=True)]
+    limit = terminal_width()
+    if limit is not None:
+        return "\n".join(fitted(columns, right, limit))
     form = "  ".join(
         f"%{'' if right[i : i + 1] == 'r' else '-'}{max(map(len, column))}s"
         for i, column in enumerate(columns)
@@ -107,6 +111,9 @@ def _column(cells: Sequence[object]) -> list[str]:
 def pairs(items: Sequence[tuple[str, object]]) -> str:
     """Label and value, one pair per line, values aligned; None shows as a dash."""
     width = max((len(label) for label, _ in items), default=0)
+    limit = terminal_width()
+    if limit is not None:
+        return "\n".join(hanging(label, _cell(value), width, limit) for label, value in items)
     return "\n".join(f"{label:<{width}}  {_cell(value)}" for label, value in items)
 
 

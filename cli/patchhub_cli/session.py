@@ -85,7 +85,7 @@ class Session:
     def say(self, text: str) -> None:
         """A line on stdout while a long command still runs; nothing with ``--json``."""
         if not self.json:
-            click.echo(text)
+            click.echo(text, color=False if os.environ.get("NO_COLOR") else None)
 
     def quiet_libraries(self) -> None:
         """Keep the libraries' own bars and notes off our streams; call before they are loaded."""

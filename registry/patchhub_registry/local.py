@@ -34,7 +34,7 @@ class LocalFile:
             raise IntegrityError(
                 "E204",
                 f"{self._file} is damaged",
-                hint="remove it and link the bases again (patchhub base add NAME PATH)",
+                hint="remove it and link the bases again (patchhub base link NAME PATH)",
             ) from error
 
     def link_base(self, name: str, directory: Path) -> None:

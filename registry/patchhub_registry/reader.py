@@ -116,7 +116,7 @@ class Reader:
             raise NotFoundError(
                 "E109",
                 f'the directory of base "{name}" {where}',
-                hint=f"run: patchhub base add {name} PATH",
+                hint=f"run: patchhub base link {name} PATH",
             )
         return path
 

@@ -111,6 +111,11 @@ def test_methods_are_the_catalog_s(run: Run, data: Data) -> None:
     assert [method["name"] for method in found] == list(editor_names())
     assert all(method["reference"] and method["summary"] for method in found)
     assert "arXiv" in run("methods").stdout
+    one = data("methods", "rome")
+    assert one["settings"]["lr"] == {"default": "0.5", "type": "float"}
+    assert "weight_decay" in run("methods", "rome").stdout
+    missing = run("methods", "romme")
+    assert (missing.exit_code, "did you mean rome?" in missing.stderr) == (7, True)
 
 
 def test_init_refuses_what_is_taken(registry: Path, run: Run, tmp_path: Path) -> None:
@@ -146,15 +151,25 @@ print(json.dumps([status, sorted(heavy & set(sys.modules))]))
         ["status"],
         ["show", "born"],
         ["base", "list"],
+        ["base", "link", "pico", "BASE"],
+        ["plan", "born", "--stack", "prod", "--model", "../model"],
+        ["find", "tolven"],
+        ["diff", "--stat", "pico", "born"],
+        ["identify", "BASE"],
+        ["identify", "../model"],
+        ["doctor"],
         ["apply", "born", "--stack", "prod"],
         ["verify"],
         ["status", "--model", "../model"],
     ],
     ids=" ".join,
 )
-def test_looking_imports_nothing_heavy(command: list[str], registry: Path, run: Run) -> None:
-    if "--model" in command:
+def test_looking_imports_nothing_heavy(
+    command: list[str], registry: Path, base: Path, run: Run
+) -> None:
+    if "../model" in command:
         assert run("apply", "born", "--stack", "made", "--model", "../model").exit_code == 0
+    command = [str(base) if word == "BASE" else word for word in command]
     result = subprocess.run(
         [sys.executable, "-c", _PROBE, json.dumps(command)], capture_output=True, text=True
     )

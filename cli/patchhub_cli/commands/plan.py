@@ -53,7 +53,6 @@ def command(
     0; with --exit-code it is 10 if something would change, and that of the refusal if it cannot.
     """
     from patchhub_registry.operations.plan import plan
-    from patchhub_registry.operations.planned import save_plan
 
     made = plan(
         session.registry(), refs, stack=stack, model=model, revert=revert, override=override
@@ -61,6 +60,8 @@ def command(
     for warning in made.intent.warnings:
         session.warn(warning)
     if out is not None:
+        from patchhub_registry.operations.planned import save_plan
+
         save_plan(made, out)
         session.note(f"next: patchhub apply --plan {out}")
     error = made.refused if exit_code else None
