@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from patchhub.canonical import sha256
 from patchhub.checkpoint.durable import link_or_copy, write_new
-from patchhub.checkpoint.files import holds_weights, list_files
+from patchhub.checkpoint.files import other_files, stamp
 from patchhub.checkpoint.plan import METADATA, Shard, Source, index_bytes
 from patchhub.checkpoint.records import State
 from patchhub.composer.exact_sum import compose
+from patchhub.composer.mapped import MappedFile
 from patchhub.composer.stack import sites_of, terms_at
 from patchhub.errors import PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_tensors
-from patchhub.identityfile import IDENTITY
-from patchhub.kinds.storage import from_bytes, to_bytes
+from patchhub.kinds.storage import view_bytes
 from patchhub.patch import Patch
-from patchhub.tensorfile import INDEX, CheckpointFiles, Raw, read_bytes, read_header, write
+from patchhub.tensorfile import INDEX, CheckpointFiles, Raw, read_header, write
 
 
 @dataclass
@@ -31,7 +31,8 @@ class Builder:
         base: The base's files; they are read and linked, never written.
         fingerprint: Of the base.
         patches: The stack.
-        current: Directory and state of the current generation, which did not drift; or none.
+        known: Directory and state of generations whose files have marks: the current one, which did
+            not drift, and one before; none at first.
         older: Directories of other generations; their files are checked before they are used.
         progress: Told the bytes written and those to be written.
         touched: SHA-256 of the composed bytes of every touched tensor; filled by `build`.
@@ -41,7 +42,7 @@ class Builder:
     base: CheckpointFiles
     fingerprint: Fingerprint
     patches: Sequence[Patch]
-    current: tuple[Path, State] | None
+    known: Sequence[tuple[Path, State]]
     older: Sequence[Path]
     progress: Progress | None = None
     touched: dict[str, str] = field(default_factory=dict)
@@ -54,43 +55,43 @@ class Builder:
             InvalidInputError: E112, a tensor cannot be patched.
         """
         changed = any(shard.source is not Source.BASE for shard in shards)
-        self._link_others(drop_weights=changed)
+        names = {file.name for file in self.base.shards}
+        for name, path in other_files(self.base.directory, names, drop_weights=changed).items():
+            (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+            self._link(name, path)
         for shard in shards:
             if shard.source is Source.BASE:
                 self._link(shard.name, self.base.directory / shard.name)
         new = [s for s in shards if s.source is not Source.BASE and not self._reuse(s)]
         needed = {*sites_of(self.patches), *(name for shard in new for name in shard.tensors)}
-        check_tensors(self.base, {name: self.fingerprint.tensors[name].sha256 for name in needed})
-        self._write_all(new)
+        wanted = {name: self.fingerprint.tensors[name].sha256 for name in needed}
+        # Hashing and writing take about as long as each other, and wait for different things.
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            checked = pool.submit(check_tensors, self.base, wanted)
+            digests = self._write_all(new, pool)
+            checked.result()
+            self.touched |= {name: digest.result() for name, digest in digests.items()}
         if changed:
             write_new(self.directory / INDEX, index_bytes(self.base, shards))
 
-    def _link_others(self, *, drop_weights: bool) -> None:
-        """Link the base's other files; copies of the weights in other formats would mislead."""
-        shards = {path.name for path in self.base.shards}
-        for name, path in list_files(self.base.directory).items():
-            if name in shards or name == IDENTITY or (drop_weights and holds_weights(name)):
-                continue
-            (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
-            self._link(name, path)
-
     def _link(self, name: str, source: Path) -> None:
         spare = None
-        if self.current is not None and (self.current[0] / name).is_file():
-            spare = self.current[0] / name
-            here, there = spare.stat(), source.stat()
-            if (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
-                spare = None
+        for folder, _ in self.known[:1]:
+            if (folder / name).is_file():
+                here, there = (folder / name).stat(), source.stat()
+                same = (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns)
+                spare = folder / name if same else None
         link_or_copy(source, self.directory / name, spare)
 
     def _reuse(self, shard: Shard) -> bool:
         """Link a shard that an earlier generation has; equal names mean equal bytes."""
-        if self.current is not None and shard.name in self.current[1].files:
-            earlier, state = self.current
-            link_or_copy(earlier / shard.name, self.directory / shard.name)
-            if shard.ids:
-                self.touched[shard.tensors[0]] = state.touched[shard.tensors[0]]
-            return True
+        for folder, state in self.known:
+            mark, file = state.files.get(shard.name), folder / shard.name
+            if mark is not None and file.is_file() and stamp(file) == mark.stamp:
+                link_or_copy(file, self.directory / shard.name)
+                if shard.ids:
+                    self.touched[shard.tensors[0]] = state.touched[shard.tensors[0]]
+                return True
         for folder in self.older if shard.source is Source.REST else ():
             if self._intact(folder / shard.name, shard):
                 link_or_copy(folder / shard.name, self.directory / shard.name)
@@ -106,32 +107,29 @@ class Builder:
             return False
         return headers.keys() == wanted.keys()
 
-    def _write_all(self, shards: Sequence[Shard]) -> None:
+    def _write_all(self, shards: Sequence[Shard], pool: Executor) -> dict[str, Future[str]]:
+        """Write shards; the digests of what was composed are taken meanwhile."""
         sizes = [
             sum(self.base.tensors[n].end - self.base.tensors[n].begin for n in shard.tensors)
             for shard in shards
         ]
+        digests: dict[str, Future[str]] = {}
         for i, shard in enumerate(shards):
-            raws = self._own(shard) if shard.source is Source.OWN else self._rest(shard)
+            raws = self._raws(shard)
+            if shard.ids:
+                digests |= {name: pool.submit(sha256, raw[2]) for name, raw in raws.items()}
             write(self.directory / shard.name, raws, METADATA, fsync=True)
             if self.progress is not None:
                 self.progress(sum(sizes[: i + 1]), sum(sizes))
+        return digests
 
-    def _own(self, shard: Shard) -> dict[str, Raw]:
-        (name,) = shard.tensors
-        header = self.base.tensors[name]
-        data = read_bytes(header)
-        if shard.ids:
-            pristine = from_bytes(header.dtype, header.shape, data)
-            site = sites_of(self.patches)[name]
-            data = to_bytes(compose(pristine, site, terms_at(name, self.patches)))
-            self.touched[name] = sha256(data)
-        return {name: (header.dtype, header.shape, data)}
-
-    def _rest(self, shard: Shard) -> dict[str, Raw]:
-        """Views of the base's file, so that a large shard takes no memory of its own."""
-        file = self.base.tensors[shard.tensors[0]].file
-        with file.open("rb") as stream:
-            view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    def _raws(self, shard: Shard) -> dict[str, Raw]:
+        """What goes into a shard: composed tensors, or views of the base's file."""
         headers = [self.base.tensors[name] for name in shard.tensors]
-        return {h.name: (h.dtype, h.shape, view[h.begin : h.end]) for h in headers}
+        mapped = MappedFile.open(headers[0].file)
+        if not shard.ids:
+            return {h.name: (h.dtype, h.shape, mapped.data(h)) for h in headers}
+        (header,) = headers
+        site, terms = sites_of(self.patches)[header.name], terms_at(header.name, self.patches)
+        composed = compose(mapped.view(header), site, terms)
+        return {header.name: (header.dtype, header.shape, view_bytes(composed))}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patchhub.checkpoint.build import Builder
@@ -12,6 +12,7 @@ from patchhub.checkpoint.drift import Depth, find_drift
 from patchhub.checkpoint.durable import sync_directory, sync_tree, write_new
 from patchhub.checkpoint.files import file_digest, list_files, stamp
 from patchhub.checkpoint.journal import Journal, Ledger, Phase, write_journal
+from patchhub.checkpoint.kept import kept_generation
 from patchhub.checkpoint.place import Place, place_of
 from patchhub.checkpoint.plan import Shard, plan_shards
 from patchhub.checkpoint.reading import last_state, state_of
@@ -33,7 +34,8 @@ class Generation:
     """What a model directory holds after a change.
 
     Attributes:
-        number: Grows by one with every change.
+        number: Of the generation: a new one has a number above all others, one that was kept and
+            is shown again has its own.
         path: The directory itself, without the link.
         identity: Identity of the composed model.
         stack: The patches, bottom first.
@@ -61,8 +63,9 @@ def materialise(
     """Make ``target`` an ordinary model directory that holds the base with exactly these patches.
 
     ``target`` is (or becomes) a link to a generation in ``<target>.patchhub``. Files that did not
-    change are hard links, also to files of the base: do not write into a generation. A crash at any
-    time leaves the old generation or the new one, and the next call (or `recover`) tidies up.
+    change are hard links, also to files of the base: do not write into a generation. Where the
+    generation before holds what is wanted, the link goes back to it. A crash at any time leaves the
+    old generation or the new one, and the next call (or `recover`) tidies up.
 
     Args:
         target: A name that is free, or that an earlier call made.
@@ -142,13 +145,18 @@ class _Change:
         self._last = self._current or last_state(place)
         self._serial = 1 + max(place.generations(), default=0)
         if self._last is not None:
-            self._serial = max(self._serial, self._last.serial + 1)
+            self._serial = max(self._serial, self._last.number_to_come)
 
     def write(self, progress: Progress | None) -> State:
-        """Write the whole generation; nobody sees it yet."""
+        """Have the whole generation written, which nobody sees yet, or find it there already."""
         self._refuse_other_base()
         self._refuse_drift()
         stamps = self._base_stamps()
+        if self._current is not None:
+            where = self._base.directory
+            kept = kept_generation(self._place, self._current, self._items, where, stamps)
+            if kept is not None:
+                return kept
         ids = {name: ids_at(name, self._patches) for name in sites_of(self._patches)}
         split = set(ids) | set(self._last.split if self._last else ())
         shards = plan_shards(self._base, self._weights, ids, split)
@@ -170,7 +178,9 @@ class _Change:
         sync_tree(directory)
         if self._last is None:
             sync_directory(self._place.link.parent)  # the store itself may be new
-        return _state(identity, _marks(directory, shards), stamps, split)
+        before = None if self._current is None else replace(self._current, before=None)
+        marks = _marks(directory, shards, () if before is None else before.files.values())
+        return _state(identity, marks, stamps, split, before)
 
     def commit(self, state: State, ledger: Ledger | None) -> None:
         """Let the ledger record the change, then make it visible."""
@@ -181,16 +191,15 @@ class _Change:
         switch(self._place, state)
 
     def _builder(self, directory: Path, progress: Progress | None) -> Builder:
-        current = None
-        if self._current is not None:
-            current = (self._place.generation(self._current.serial), self._current)
+        known = [] if self._current is None else [self._current]
+        known += [state.before for state in known if state.before is not None]
         older = [self._place.generation(n) for n in reversed(self._place.generations())]
         return Builder(
             directory=directory,
             base=self._base,
             fingerprint=self._fingerprint,
             patches=self._patches,
-            current=current,
+            known=[(self._place.generation(state.serial), state) for state in known],
             older=[path for path in older if path != directory],
             progress=progress,
         )
@@ -230,9 +239,9 @@ class _Change:
         stamps = {file.name: stamp(file) for file in self._base.shards}
         changed = {name for name in stamps if known.get(name, stamps[name]) != stamps[name]}
         suspects = [h.name for h in self._base.tensors.values() if h.file.name in changed]
-        check_tensors(
-            self._base, {name: self._fingerprint.tensors[name].sha256 for name in suspects}
-        )
+        if suspects:
+            wanted = {name: self._fingerprint.tensors[name].sha256 for name in suspects}
+            check_tensors(self._base, wanted)
         return stamps
 
     def _check_result(self, directory: Path) -> None:
@@ -249,16 +258,26 @@ def _items(patches: Sequence[Patch], names: Sequence[str]) -> tuple[StackItem, .
     return tuple(StackItem(p.id, name) for p, name in zip(patches, labels, strict=True))
 
 
-def _marks(directory: Path, shards: Sequence[Shard]) -> dict[str, FileMark]:
+def _marks(
+    directory: Path, shards: Sequence[Shard], known: Iterable[FileMark]
+) -> dict[str, FileMark]:
+    """Marks of all files; those that the generation before had too are not read again."""
     weights = {shard.name for shard in shards}
-    return {
-        name: FileMark(stamp(path), "" if name in weights else file_digest(path))
-        for name, path in list_files(directory).items()
-    }
+    digests = {mark.stamp: mark.sha256 for mark in known if mark.sha256}
+    marks = {}
+    for name, path in list_files(directory).items():
+        mark = stamp(path)
+        digest = "" if name in weights else digests.get(mark) or file_digest(path)
+        marks[name] = FileMark(mark, digest)
+    return marks
 
 
 def _state(
-    identity: Identity, marks: dict[str, FileMark], stamps: dict[str, str], split: set[str]
+    identity: Identity,
+    marks: dict[str, FileMark],
+    stamps: dict[str, str],
+    split: set[str],
+    before: State | None,
 ) -> State:
     return State(
         lineage=identity.lineage,
@@ -270,4 +289,5 @@ def _state(
         files=marks,
         base_files=stamps,
         split=tuple(sorted(split)),
+        before=before,
     )

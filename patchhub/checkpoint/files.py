@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from patchhub.canonical import digest
@@ -33,6 +34,22 @@ def holds_weights(name: str) -> bool:
     """Whether a file holds model weights, in whatever format, or says where they lie."""
     last = name.rpartition("/")[2]
     return last.endswith((*_WEIGHTS, _INDEX)) and not last.startswith(_ADAPTER)
+
+
+def other_files(base: Path, shards: Collection[str], *, drop_weights: bool) -> dict[str, Path]:
+    """The base's files besides its weights, by name, that a generation has too.
+
+    Args:
+        base: The base's directory.
+        shards: Names of its files of weights.
+        drop_weights: Leave out the index, and copies of the weights in other formats: where the
+            weights are not the base's, these would mislead.
+    """
+    return {
+        name: path
+        for name, path in list_files(base).items()
+        if name not in shards and name != IDENTITY and not (drop_weights and holds_weights(name))
+    }
 
 
 def stamp(path: Path) -> str:

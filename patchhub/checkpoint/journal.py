@@ -25,6 +25,8 @@ directory that names it) before the next one begins:
 6. ``state.json``, by rename; it can be had from the journal until here.
 7. Old generations lose their names, the journal goes; one sync of the store covers both.
 8. What lost its name is removed. A generation that is being removed is none any more.
+
+Where the generation before holds what is wanted, 1 and 2 fall away, and undoing leaves it there.
 """
 
 from __future__ import annotations

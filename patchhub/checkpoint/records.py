@@ -32,6 +32,8 @@ class State(Identity):
         files: Every file of the generation, by name relative to it.
         base_files: Stamps of the base's files of weights.
         split: Tensors that have had a shard of their own; they keep it.
+        before: The state before the last change, without what was before it; its generation may be
+            gone by now. None at first.
         pending: What will be done with a change that a crash cut off: "undo" or "finish"; "ask"
             where a ledger knows that was not asked; none when all is settled.
     """
@@ -39,6 +41,7 @@ class State(Identity):
     files: Mapping[str, FileMark]
     base_files: Mapping[str, str]
     split: tuple[str, ...]
+    before: State | None = None
     pending: str | None = None
 
     def to_json(self) -> dict[str, canonical.Json]:
@@ -49,7 +52,18 @@ class State(Identity):
             "files": [[name, m.stamp, m.sha256] for name, m in self.files.items()],
             "base_files": [[name, stamp] for name, stamp in self.base_files.items()],
             "split": list(self.split),
+            **({} if self.before is None else {"before": self.before.to_json()}),
         }
+
+    @property
+    def number_to_come(self) -> int:
+        """Above every number that a generation of this directory ever had."""
+        return 1 + max(self.serial, 0 if self.before is None else self.before.serial)
+
+    @property
+    def shown_again(self) -> bool:
+        """Whether the last change showed a generation that was there already."""
+        return self.before is not None and self.before.serial > self.serial
 
     @classmethod
     def from_json(cls, value: object, what: str) -> State:
@@ -60,11 +74,13 @@ class State(Identity):
         """
         record = open_record(value, what)
         identity = read_identity(record)
+        before = record.value("before", dict, "an object") if "before" in record else None
         state = cls(
             **{field.name: getattr(identity, field.name) for field in fields(identity)},
             files={name: FileMark(*mark) for name, *mark in _rows(record, "files", 3)},
             base_files=dict(_rows(record, "base_files", 2)),
             split=record.texts("split"),
+            before=None if before is None else cls.from_json(before, f"{what}: before"),
         )
         record.end()
         return state

@@ -100,8 +100,8 @@ def settle(place: Place, holds: Holds | None = None) -> str | None:
     ):
         switch(place, journal.state)
         return "finished"
-    doomed = place.generation(journal.serial)
-    if doomed.is_dir():
+    again = journal.state is not None and journal.state.shown_again
+    if place.generation(journal.serial).is_dir() and not again:
         _retire(place, [journal.serial])
         # Power may fail between any two steps: a torn generation must not outlive its journal.
         sync_directory(place.store)
@@ -115,7 +115,7 @@ def switch(place: Place, state: State, keep: int = KEEP) -> None:
     point_link(place.link, place.destination(state.serial), place.next_link)
     replace(place.state, canonical.dumps(state.to_json()))
     with suppress(OSError):  # old generations are in nobody's way
-        _retire(place, _old(place, keep))
+        _retire(place, _old(place, keep, before=state.before))
     drop_journal(place)
     with suppress(OSError):
         _empty(place)
@@ -141,10 +141,17 @@ def _counts(place: Place, journal: Journal, holds: Holds | None) -> bool:
     return holds(journal.claim)
 
 
-def _old(place: Place, keep: int, journal: Journal | None = None) -> list[int]:
-    """Generations beyond ``keep``; never the current one or the one a journal is about."""
+def _old(
+    place: Place, keep: int, journal: Journal | None = None, before: State | None = None
+) -> list[int]:
+    """Generations beyond ``keep``; never the current one or the one a journal is about.
+
+    The first to go are the oldest, and last of all the one that readers may still have open.
+    """
     needed = {place.current(), None if journal is None else journal.serial}
     others = [number for number in place.generations() if number not in needed]
+    if before is not None:
+        others.sort(key=lambda number: (number == before.serial, number))
     return others[: max(0, len(others) + 1 - max(1, keep))]
 
 

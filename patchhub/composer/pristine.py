@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,11 +11,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from patchhub.composer.exact_sum import check_base, largest_of
+from patchhub.composer.mapped import MappedFile, stamp_of
 from patchhub.errors import IntegrityError, NotFoundError
-from patchhub.kinds.storage import DTYPES, digest_of, from_bytes
+from patchhub.kinds.storage import digest_of
 from patchhub.manifest import Site
 from patchhub.sites import parameter_for
-from patchhub.tensorfile import CheckpointFiles, TensorHeader, truncated
+from patchhub.tensorfile import CheckpointFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class CheckpointPristine:
 
     def __init__(self, files: CheckpointFiles) -> None:
         self._files = files
-        self._maps: dict[Path, _Map] = {}
+        self._open: dict[Path, tuple[MappedFile, dict[tuple[str, str], BaseTensor]]] = {}
 
     def tensor(self, site: Site) -> BaseTensor:
         """See `Pristine`.
@@ -68,24 +67,16 @@ class CheckpointPristine:
         header = self._files.tensors.get(site.tensor)
         if header is None:
             raise NotFoundError("E144", f"the base has no tensor {site.tensor}")
-        tensors = self._map(header.file).tensors
-        if site.tensor not in tensors or tensors[site.tensor][0] != site.pre:
-            tensors[site.tensor] = site.pre, _checked(site, self._map(header.file).view(header))
-        return tensors[site.tensor][1]
+        mapped, checked = self._mapped(header.file)
+        key = site.tensor, site.pre
+        if key not in checked:
+            checked[key] = _checked(site, mapped.view(header))
+        return checked[key]
 
-    def _map(self, file: Path) -> _Map:
-        try:
-            stamp = _stamp(file.stat())
-            if file not in self._maps or self._maps[file].stamp != stamp:
-                with file.open("rb") as stream:
-                    stamp = _stamp(os.fstat(stream.fileno()))
-                    # A private mapping that may be written, because torch takes no other; unlike
-                    # the file's, its pages would change.
-                    pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-                self._maps[file] = _Map(stamp, pages)
-        except OSError as error:
-            raise NotFoundError("E109", f"{file}: cannot be read", found=error.strerror) from error
-        return self._maps[file]
+    def _mapped(self, file: Path) -> tuple[MappedFile, dict[tuple[str, str], BaseTensor]]:
+        if file not in self._open or self._open[file][0].stamp != stamp_of(file):
+            self._open[file] = MappedFile.open(file), {}
+        return self._open[file]
 
 
 class MemoryPristine:
@@ -106,31 +97,6 @@ class MemoryPristine:
             copy = parameter.to("cpu", copy=True, memory_format=torch.contiguous_format)
             self._kept[site.tensor] = _checked(site, copy)
         return self._kept[site.tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class _Map:
-    """A file in memory, and the tensors in it that were checked, by name and wanted digest."""
-
-    stamp: tuple[int, ...]
-    pages: mmap.mmap
-    tensors: dict[str, tuple[str, BaseTensor]] = field(default_factory=dict)
-
-    def view(self, header: TensorHeader) -> Tensor:
-        if header.end > len(self.pages):
-            raise truncated(header)
-        dtype = DTYPES.get(header.dtype)
-        if dtype is None or header.begin == header.end or header.begin % dtype.itemsize:
-            data = self.pages[header.begin : header.end]
-            return from_bytes(header.dtype, header.shape, data)
-        count = (header.end - header.begin) // dtype.itemsize
-        flat = torch.frombuffer(self.pages, dtype=dtype, count=count, offset=header.begin)
-        return flat.reshape(header.shape)
-
-
-def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    times = found.st_mtime_ns, found.st_ctime_ns
-    return found.st_dev, found.st_ino, found.st_size, *times
 
 
 def _checked(site: Site, values: Tensor) -> BaseTensor:

@@ -44,16 +44,20 @@ def dtype_name(dtype: torch.dtype) -> str:
     return _NAMES[dtype]
 
 
-def to_bytes(tensor: Tensor) -> bytes:
-    """The tensor's bytes, row by row, as safetensors stores them."""
+def view_bytes(tensor: Tensor) -> memoryview:
+    """The tensor's bytes, row by row, as safetensors stores them; not copied if they lie so."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return bytes(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    return flat.view(torch.uint8).numpy().data
+
+
+def to_bytes(tensor: Tensor) -> bytes:
+    """A copy of the tensor's bytes, row by row, as safetensors stores them."""
+    return bytes(view_bytes(tensor))
 
 
 def digest_of(tensor: Tensor) -> str:
     """SHA-256 of the tensor's stored bytes."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return sha256(flat.view(torch.uint8).numpy().data)
+    return sha256(view_bytes(tensor))
 
 
 def from_bytes(dtype: str, shape: tuple[int, ...], data: bytes | bytearray | memoryview) -> Tensor:

@@ -54,9 +54,18 @@ def settled(made: Bench, known: dict[str, Stack]) -> Stack:
 
 
 def crash_everywhere(
-    made: Bench, disk: Machine, old: Stack | None, new: Stack, known: dict[str, Stack]
+    made: Bench,
+    disk: Machine,
+    old: Stack | None,
+    new: Stack,
+    known: dict[str, Stack],
+    *,
+    again: bool = False,
 ) -> set[Stack]:
-    """Change ``old`` to ``new``, dying after 0, 1, 2, … steps; the stacks found afterwards."""
+    """Change ``old`` to ``new``, dying after 0, 1, 2, … steps; the stacks found afterwards.
+
+    With ``again`` a generation of ``new`` is there already, and is shown again.
+    """
     outcomes: set[Stack] = set()
     before = NOTHING if old is None else old
     for steps in range(1000):
@@ -64,7 +73,9 @@ def crash_everywhere(
             made.target = made.target.with_name(f"fresh-{steps}")
             disk._store = made.store
         else:
+            made.put(*(new if again else old))
             made.put(*old)
+            gc(made.target, 2 if again else 1)
         with disk.dies_after(steps):
             made.put(*new)
         seen = known[weights(made)]  # what a reader finds is whole, before anything is settled
@@ -79,7 +90,7 @@ def crash_everywhere(
         outcomes.add(now)
         assert snapshot(made.base.directory) == made.untouched
         if not disk.died():
-            assert steps > 20
+            assert steps > (8 if again else 20)
             return outcomes
         if steps % 7 == 0:
             made.put(*new)
@@ -97,6 +108,15 @@ def test_a_crash_at_any_step_leaves_old_or_new(
     disk = machine(gpt2.store, monkeypatch)
     outcomes = crash_everywhere(gpt2, disk, old, new, known)
     assert outcomes == {NOTHING if old is None else old, new}
+
+
+def test_a_crash_while_a_generation_is_shown_again_leaves_old_or_new(
+    gpt2: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = known_weights(gpt2, (0,), (0, 1))
+    disk = machine(gpt2.store, monkeypatch)
+    outcomes = crash_everywhere(gpt2, disk, (0, 1), (0,), known, again=True)
+    assert outcomes == {(0, 1), (0,)}
 
 
 def test_a_crash_while_recovering_does_no_harm(
