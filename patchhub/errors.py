@@ -180,7 +180,7 @@ CODES: dict[str, str] = {
     "E306": "patch is already in the stack",
     "E307": "patch is not in the stack",
     "E308": "target directory is not ours to change",
-    "E309": "model carries patches of another composer",
+    "E309": "model carries patches already",
     "E310": "interrupted change waits for its registry",
     # E4xx guard and policy
     "E401": "guard said no",
