@@ -106,6 +106,22 @@ def test_by_bytes_a_patch_that_is_in_no_stack(
     assert _said(found) == ("bytes", "pico", ["lives@1"], [])
 
 
+def test_a_model_saved_from_memory(model: Path, tmp_path: Path, run: Run, data: Data) -> None:
+    loaded = load_base(Path(data("base", "show", "pico")["directory"]))
+    with Registry.open() as book, Composer.over(loaded).applied(book.read("born")):
+        loaded.model.save_pretrained(tmp_path / "saved")
+        cast_to = loaded.model.to(torch.bfloat16)  # type: ignore[arg-type]
+        cast_to.save_pretrained(tmp_path / "cast")
+        loaded.model.to(torch.float32)  # type: ignore[arg-type]
+    found = data("identify", tmp_path / "saved", "--verify")
+    assert _said(found) == ("identity", "pico", ["born@1"], [1])
+    assert (found["certain"], found["checked"]["tokenizer"]) == (True, "differs")
+    cast = data("identify", tmp_path / "cast")
+    assert _said(cast) == ("identity", "pico", ["born@1"], [1])
+    assert cast["checked"]["headers"] == "BF16 instead of F32"
+    assert cast["certain"] is False
+
+
 def test_one_that_is_not_what_it_says(model: Path, tmp_path: Path, run: Run) -> None:
     copy = Path(shutil.copytree(model, tmp_path / "copy"))
     _change(copy, "transformer.h.1.mlp.c_proj.weight")
