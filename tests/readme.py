@@ -1,12 +1,14 @@
-"""The generated part of README.md; ``python -m tests.readme`` writes it anew."""
+"""The generated parts of README.md; ``python -m tests.readme`` writes it anew."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 from patchhub.editing.catalog import describe
 from patchhub.kinds import kind_names, kind_of
+from patchhub.sites import known_architectures
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -24,6 +26,11 @@ def methods_table() -> str:
     return "\n".join(rows)
 
 
+def families_line() -> str:
+    """Families of models that are known, as their configurations name them."""
+    return textwrap.fill(", ".join(f"`{name}`" for name in known_architectures()) + ".", 110)
+
+
 def split(text: str, name: str) -> tuple[str, str, str]:
     """What stands before, between and behind a section's marks."""
     pattern = rf"(.*<!-- {name} -->\n)(.*?)(\n?<!-- /{name} -->.*)"
@@ -34,5 +41,6 @@ def split(text: str, name: str) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
-    before, _, behind = split(README.read_text("utf-8"), "methods")
-    README.write_text(f"{before}{methods_table()}\n{behind.lstrip()}", "utf-8")
+    for section, content in (("methods", methods_table()), ("families", families_line())):
+        before, _, behind = split(README.read_text("utf-8"), section)
+        README.write_text(f"{before}{content}\n{behind.lstrip()}", "utf-8")

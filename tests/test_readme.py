@@ -8,13 +8,14 @@ import click
 import pytest
 
 from patchhub_cli.main import main
-from tests.readme import README, methods_table, split
+from tests.readme import README, families_line, methods_table, split
 
 TEXT = README.read_text("utf-8")
 
 
 def test_table_of_methods_and_kinds_is_the_programs_own() -> None:
     assert split(TEXT, "methods")[1] == methods_table(), "run: python -m tests.readme"
+    assert split(TEXT, "families")[1] == families_line(), "run: python -m tests.readme"
 
 
 def test_links_lead_somewhere() -> None:
