@@ -150,13 +150,18 @@ def policy(data: bytes) -> Addition[int]:
 
 
 def entries(
-    expected: StackState, changes: Sequence[Change], said: Sequence[Statement]
+    expected: StackState,
+    changes: Sequence[Change],
+    said: Sequence[Statement],
+    policy: int | None = None,
 ) -> Addition[StackState]:
-    """Continue a stack's chain; refused if the stack is no longer what the caller saw."""
+    """Continue a stack's chain; refused if stack or policy are no longer what the caller saw."""
     statement_files = _statement_files(said)
 
     def draft(store: Store) -> tuple[Draft, StackState]:
         _check_fresh(store, expected)
+        if policy is not None:
+            _check_policy(store, policy)
         made, after = chain.continued(store, expected, changes)
         for entry in made:
             _check_guard(store, entry, said)
@@ -247,6 +252,16 @@ def _check_fresh(store: Store, expected: StackState) -> None:
         expected_seq=expected.seq,
         found_seq=current.seq,
     )
+
+
+def _check_policy(store: Store, judged_by: int) -> None:
+    newest = max(store.policies(), default=0)
+    if newest != judged_by:
+        raise ConflictError(
+            "E304",
+            f"the plan is stale: judged by policy {judged_by}, now policy {newest} is in force",
+            hint="run it again: the evidence is judged by the new policy",
+        )
 
 
 def _check_guard(store: Store, entry: Entry, said: Sequence[Statement]) -> None:

@@ -231,6 +231,7 @@ class Registry(Reader, Verbs):
         changes: Sequence[Change],
         *,
         statements: Sequence[Statement] = (),
+        policy: int | None = None,
     ) -> StackState:
         """Add entries to a stack in one commit, if the stack is still what the caller saw.
 
@@ -241,19 +242,20 @@ class Registry(Reader, Verbs):
             expected: The state that was planned on; never replanned here.
             changes: The operations, in order.
             statements: Statements the entries name and that are not in the registry yet.
+            policy: Number of the policy that let the patches in, 0 for the shipped one.
 
         Returns:
             The state after them.
 
         Raises:
-            ConflictError: E304, the stack has moved on; E305, another program moved the branch;
-                E306, already in the stack; E307, not in the stack.
+            ConflictError: E304, the stack or the policy has moved on; E305, another program moved
+                the branch; E306, already in the stack; E307, not in the stack.
             IntegrityError: E201, a patch made for another base; E403, the guard's statement is not
                 there or is about another patch.
         """
         from patchhub_registry import additions
 
-        return self._add(additions.entries(expected, changes, statements))
+        return self._add(additions.entries(expected, changes, statements, policy))
 
     def push_entry(
         self,

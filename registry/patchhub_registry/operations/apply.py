@@ -57,4 +57,5 @@ def apply(
         model=model,
         progress=progress,
         warnings=intended.warnings,
+        policy=intended.policy,
     )

@@ -51,6 +51,7 @@ def change(
     model: str | Path | None,
     progress: Progress | None,
     warnings: Sequence[str] = (),
+    policy: int | None = None,
 ) -> Changed:
     """Commit entries, and with ``model`` make that directory equal to the new state.
 
@@ -61,17 +62,19 @@ def change(
         model: Model directory; a link that PatchHub owns, or a name not taken yet.
         progress: Called with the phase, units done, units in all.
         warnings: Passed on.
+        policy: Number of the policy that the changes were judged by; if it is no longer the newest,
+            nothing happens.
 
     Raises:
-        ConflictError: E304, E305 the stack moved meanwhile; E306 to E308.
+        ConflictError: E304, E305 the stack or the policy moved meanwhile; E306 to E308.
         IntegrityError: E201, E202, E206. BusyError: E501.
     """
     planned = registry.preview(before, changes)
+    commit = partial(registry.change, before, changes, policy=policy)
     generation = None
     if model is None:
-        registry.change(before, changes)
+        commit()
     else:
-        commit = partial(registry.change, before, changes)
         record = ledger(registry, before, planned, commit)
         generation = _materialise(registry, planned, Path(model), record, progress)
     where = None if model is None else Path(model)

@@ -31,12 +31,14 @@ class Intent:
         changes: The operations, in order; those that cannot follow the others are left out.
         conflicts: What is to be known, and what refuses them.
         warnings: What the user should know if they are done.
+        policy: Number of the policy they were judged by, 0 for the shipped one; None if by none.
     """
 
     before: StackState
     changes: tuple[Change, ...]
     conflicts: tuple[Conflict, ...] = ()
     warnings: tuple[str, ...] = ()
+    policy: int | None = None
 
     def require(self) -> None:
         """Pass if nothing refuses the operations.
@@ -58,6 +60,7 @@ def push(
         InvalidInputError: E101. NotFoundError: E102 to E104, E107.
     """
     before = _stack(registry, stack, refs)
+    number = max(registry.policies(), default=0)  # first: a later one is then noticed
     policy = guarding.policy_of(registry)
     rules = Rules(registry)
     changes: list[Change] = []
@@ -78,7 +81,7 @@ def push(
         if evidence.identity not in (None, there.identity):
             warnings.append(_elsewhere(patch, there))
         changes.append(_pushed(patch, reason, policy.digest, evidence))
-    return Intent(before, tuple(changes), tuple(conflicts), tuple(warnings))
+    return Intent(before, tuple(changes), tuple(conflicts), tuple(warnings), number)
 
 
 def take_out(registry: Registry, refs: Sequence[str], *, stack: str, reason: str) -> Intent:

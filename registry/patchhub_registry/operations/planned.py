@@ -76,6 +76,7 @@ def apply_plan(
         model=again.directory,
         progress=progress,
         warnings=again.intent.warnings,
+        policy=again.intent.policy,
     )
 
 
