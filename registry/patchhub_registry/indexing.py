@@ -182,6 +182,7 @@ def _add_entries(
     question = "SELECT seq, digest FROM entries WHERE stack = ? ORDER BY seq DESC LIMIT 1"
     seq, head = database.execute(question, (name,)).fetchone() or (0, "")
     own = {p: e for p, e in sorted(found.items()) if p.startswith(f"stacks/{name}/")}
+    path = f"stacks/{name}"  # until an entry could be read
     try:
         for path, data in store.contents(own):
             entry = Entry.from_bytes(data, path)

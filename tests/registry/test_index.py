@@ -274,3 +274,14 @@ def test_a_bulk_registry_is_sound(tmp_path: Path) -> None:
         assert registry.facts("Land-77", exact=True)[0].ref == "fact-77@1"
         registry.add_patch(patch_files("one"), "one", observed())
         assert registry.count() == 151
+
+
+def test_an_entry_that_git_has_lost_is_named(full: Registry) -> None:
+    full.close()
+    blob = git(full.root, "rev-parse", f"HEAD:{entry_file('prod', 1)}").strip()
+    (full.root / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    place(full).unlink(missing_ok=True)
+    with pytest.raises(IntegrityError, match="object is missing") as caught:
+        full.history("prod")
+    assert caught.value.code == "E204"
+    assert len(full.patches()) == 3
