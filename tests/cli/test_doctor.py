@@ -113,6 +113,10 @@ def test_model_directories(registry: Path, model: Path, run: Run, data: Data) ->
     shutil.rmtree(model.with_name("model.patchhub"))
     model.unlink()
     assert _found(run)["model-gone"]["severity"] == "note"
+    (note,) = (registry / ".patchhub/models").iterdir()
+    os.utime(note)
+    assert "model-gone" in _found(run, "--repair")  # a command may be about to make it
+    os.utime(note, (0, 0))
     assert _found(run, "--repair") == {}
 
 

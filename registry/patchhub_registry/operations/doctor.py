@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
 
+_AT_WORK = 60.0
+"""Seconds in which a command that noted a model directory has begun to make it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -110,7 +113,7 @@ def _repaired(registry: Registry) -> Iterator[str]:
     for each in recover(registry, wait=1.0):
         if each.done in ("finished", "undone"):
             yield f"{each.where}: an interrupted change was {each.done}"
-    for notice in forgotten(registry):
+    for notice in forgotten(registry, _AT_WORK):
         notice.unlink(missing_ok=True)
         yield "a model directory that is gone was forgotten"
     if any(store.tables(registry)):

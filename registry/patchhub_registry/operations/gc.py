@@ -106,9 +106,8 @@ def _registry(registry: Registry, grace: float, dry_run: bool) -> list[Garbage]:
         if registry.unsettled and not dry_run:
             raise BusyError("E501", "a commit was cut off and cannot be settled now")
         found = registry.garbage(grace)
-        found += [
-            (note, "note about a model directory that is gone") for note in forgotten(registry)
-        ]
+        gone = forgotten(registry, grace)
+        found += [(note, "note about a model directory that is gone") for note in gone]
         weighed = weigh(found)
         if not dry_run:
             for each in weighed:

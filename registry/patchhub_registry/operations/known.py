@@ -7,6 +7,8 @@ on both sides, so that a command finds what is half done without being told wher
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def remember(registry: Registry, target: Path) -> None:
-    """Note a directory, durably; nothing is written if it is noted already."""
+    """Note a directory, durably; a note that is there already is young again: `gc` lets it be."""
     from patchhub.checkpoint.durable import replace, sync_directory
     from patchhub.checkpoint.place import place_of
 
@@ -26,7 +28,8 @@ def remember(registry: Registry, target: Path) -> None:
     place.refuse_foreign()
     name = os.fsencode(place.link)
     note = _directory(registry) / sha256(name)[:32]
-    if note.is_file():
+    with suppress(FileNotFoundError):
+        os.utime(note)
         return
     if not note.parent.is_dir():
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -43,17 +46,22 @@ def known(registry: Registry) -> list[Path]:
     return sorted(Path(os.fsdecode(note.read_bytes())) for note in notes)
 
 
-def forgotten(registry: Registry) -> list[Path]:
-    """Notes about directories of which nothing is left."""
+def forgotten(registry: Registry, grace: float) -> list[Path]:
+    """Notes about directories of which nothing is left.
+
+    Args:
+        registry: Whose notes.
+        grace: Seconds for which a note stays: its directory may be about to be made.
+    """
     from patchhub.checkpoint.place import place_of
 
-    gone = []
+    gone, before = [], time.time() - grace
     for directory in known(registry):
         place = place_of(directory)
         parent_is_there = place.link.parent.is_dir()  # else perhaps its disk is not mounted
         if parent_is_there and not place.link.is_symlink() and not place.store.exists():
             gone.append(_directory(registry) / sha256(os.fsencode(directory))[:32])
-    return gone
+    return [note for note in gone if note.stat().st_mtime <= before]
 
 
 def _directory(registry: Registry) -> Path:
