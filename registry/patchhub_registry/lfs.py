@@ -177,6 +177,16 @@ class Payloads:
         for directory in (target.parent, *target.parent.parents[:2]):
             _sync(directory)
 
+    def keep_missing(self, wanted: Mapping[Pointer, Source]) -> None:
+        """Store those that are not here. While the registry's lock is held `gc` takes none of them.
+
+        Raises:
+            IntegrityError: As `keep`.
+        """
+        for pointer, source in wanted.items():
+            if not self.file(pointer.oid).exists():
+                self.keep(pointer, source)
+
     def is_set_up(self) -> bool:
         """Whether git runs git-lfs here, so that a work tree holds bytes and not pointers."""
         said = self._git.run(

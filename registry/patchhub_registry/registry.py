@@ -281,12 +281,12 @@ class Registry(Reader, Verbs):
 
     def _add(self, addition: Addition[Made]) -> Made:
         outcome: list[Made] = []
-        if addition.payloads:
-            payloads = self.at().payloads
-            for pointer, source in addition.payloads.items():
-                payloads.keep(pointer, source)
+        payloads = self.at().payloads
+        for pointer, source in addition.payloads.items():
+            payloads.keep(pointer, source)
 
         def plan(head: str) -> Draft:
+            payloads.keep_missing(addition.payloads)
             draft, made = addition.draft(self._store(head))
             outcome[:] = [made]
             return draft

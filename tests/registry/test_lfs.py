@@ -80,10 +80,12 @@ def test_tree_store_and_work_tree(large: Registry) -> None:
 
 
 def test_the_same_payload_is_stored_once(large: Registry) -> None:
+    os.utime(stored(large.root), (0, 0))
     before = stored(large.root).stat()
     large.add_patch(FILES, "other", observed())
     after = stored(large.root).stat()
-    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert before.st_ino == after.st_ino
+    assert after.st_mtime > 0  # young again: a `gc` at work lets it be
     assert large.read_patch_files("other") == FILES
 
 
