@@ -48,13 +48,17 @@ def garbage(git: Git, objects: Objects, grace: float = GRACE) -> list[tuple[Path
     for path in _matching(private, _AGED):
         if _TEMPORARY.fullmatch(path.name) and _changed(path) <= before:
             found[path] = "left by a crash"
-    payloads = Payloads(git).directory
-    for path in (*_matching(common, _GIT), *_matching(payloads, ("tmp/*",))):
+    for path in _matching(common, _GIT):
         if _changed(path) <= before:
             found[path] = "left by git"
-    for path in _unnamed(git, objects, payloads):
-        if _changed(path) <= before:
-            found[path] = "payload that nothing names"
+    payloads = Payloads(git).directory
+    if payloads.resolve().is_relative_to(common.resolve()):  # else other repositories may share it
+        for path in _matching(payloads, ("tmp/*",)):
+            if _changed(path) <= before:
+                found[path] = "left by git"
+        for path in _unnamed(git, objects, payloads):
+            if _changed(path) <= before:
+                found[path] = "payload that nothing names"
     return sorted(found.items())
 
 
