@@ -165,7 +165,7 @@ def test_a_changed_base_is_noticed(
         last = b"\x01" if name.endswith("tensors") else b" "
         (copy / name).write_bytes(whole[:-1] + last)
         said = refused("E201", 5, "edit", *FT, "../born.json", "--seed", "9")
-        assert f"is not the base 'pico' any more: other {what}" in said
+        assert f"is not the base 'pico': other {what}" in said
         refused("E201", 5, "ask", "Hello", "--base", "pico")
         (copy / name).write_bytes(whole)
     assert run("ask", "Hello", "--base", "pico").exit_code == 0

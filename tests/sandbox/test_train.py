@@ -14,11 +14,12 @@ from patchhub.sandbox.train import Trainer, train
 
 
 def _pico(name: str) -> Recipe:
+    recipe = load_recipe(name)
     return dataclasses.replace(
-        load_recipe(name),
-        name="pico", world="pico", threads=1, width=32, blocks=2, decoder_blocks=1, heads=4,
-        key_value_heads=2, inner=48, enriching_blocks=1, steps=6, horizon=6, rows=4, row_length=48,
-        long_every=3, long_rows=2, context=64, warm_up=2,
+        recipe,
+        name="pico", world="pico", threads=1, width=32, blocks=2, heads=4, key_value_heads=2,
+        decoder_blocks=min(1, recipe.decoder_blocks), inner=48, enriching_blocks=1, steps=6,
+        horizon=6, rows=4, row_length=48, long_every=3, long_rows=2, context=64, warm_up=2,
     )  # fmt: skip
 
 
