@@ -93,11 +93,12 @@ def compose_into(
         terms: The kind and tensors of each patch that touches the site.
         largest: What `largest_of` says about ``base``, if it is known.
     """
-    if not terms:
+    update = Update(terms)
+    if not update.bound:  # all terms are zero, if there are any
         out.copy_(base)
         return
     reach = largest_of(base) if largest is None else largest
-    _Tiles(out, base, site.orientation is Orientation.IN_OUT, Update(terms), reach).run()
+    _Tiles(out, base, site.orientation is Orientation.IN_OUT, update, reach).run()
 
 
 def largest_of(base: Tensor) -> float:

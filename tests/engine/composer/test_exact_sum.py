@@ -125,6 +125,13 @@ def test_zeros_infinities_and_nan(dtype: torch.dtype) -> None:
     assert same(found[6].item(), tiny)
 
 
+@pytest.mark.parametrize("dtype", DTYPES.values())
+def test_nothing_added_to_nothing_keeps_the_sign_of_zero(dtype: torch.dtype) -> None:
+    base = torch.tensor([[-0.0, 0.0], [0.0, -0.0]], dtype=dtype)
+    found = compose(base, site_of(base), [low_rank([[0.0, 0.0]], [[1.0], [0.0]])])
+    assert torch.equal(found.signbit(), base.signbit())
+
+
 # --- what must not matter ------------------------------------------------------------------------
 
 
