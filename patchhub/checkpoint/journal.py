@@ -39,9 +39,7 @@ from patchhub import canonical
 from patchhub.checkpoint.durable import replace, sync_directory
 from patchhub.checkpoint.place import Place
 from patchhub.checkpoint.records import State
-from patchhub.errors import IntegrityError
-from patchhub.fields import Fields, InFile
-from patchhub.identityfile import SCHEMA
+from patchhub.identityfile import SCHEMA, open_record
 
 Claim = Mapping[str, str]
 """What a ledger needs in order to say whether it has a record; empty where there is no ledger."""
@@ -113,8 +111,7 @@ def read_journal(place: Place) -> Journal | None:
         return None
     what = str(place.journal)
     value = canonical.loads(place.journal.read_bytes(), what=what)
-    record = Fields(value, InFile(what, "E206", IntegrityError))
-    record.integer("schema")
+    record = open_record(value, what)
     phase, serial = record.filled("phase"), record.integer("serial", low=1)
     if phase not in list(Phase):
         raise record.error("phase", "is not known", expected=" ".join(Phase), found=phase)

@@ -14,6 +14,7 @@ from patchhub.checkpoint.place import Place, place_of
 from patchhub.checkpoint.records import State
 from patchhub.errors import ConflictError
 from patchhub.lock import locked
+from patchhub.oserrors import refusals
 
 LOCK_TIMEOUT = 10.0
 WHAT = "the model directory"
@@ -40,13 +41,13 @@ def recover(
 
     Raises:
         ConflictError: E308; E310, only a ledger knows, and there is no ``holds`` to ask it.
-        IntegrityError: E206. BusyError: E501, E502.
+        IntegrityError: E206. BusyError: E501, E502. PatchHubError: E704, the disk refused.
     """
     place = place_of(target)
     place.refuse_foreign()
     if not place.store.is_dir():
         return None
-    with locked(place.lock, lock_timeout, WHAT):
+    with refusals(), locked(place.lock, lock_timeout, WHAT):
         return settle(place, holds)
 
 
@@ -72,12 +73,13 @@ def gc(
 
     Raises:
         ConflictError: E308, E310. IntegrityError: E206. BusyError: E501, E502.
+        PatchHubError: E704, the disk refused.
     """
     place = place_of(target)
     place.refuse_foreign()
     if not place.store.is_dir():
         return []
-    with locked(place.lock, lock_timeout, WHAT):
+    with refusals(), locked(place.lock, lock_timeout, WHAT):
         left = [(path, "left by a crash") for path in place.leftovers()]
         if dry_run:
             return weigh([*left, *_named(place, _old(place, keep, read_journal(place)))])
@@ -116,8 +118,8 @@ def switch(place: Place, state: State, keep: int = KEEP) -> None:
     replace(place.state, canonical.dumps(state.to_json()))
     with suppress(OSError):  # old generations are in nobody's way
         _retire(place, _old(place, keep, before=state.before))
-    drop_journal(place)
-    with suppress(OSError):
+    with suppress(OSError):  # all is done; a journal that stays is dropped by the next command
+        drop_journal(place)
         _empty(place)
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from patchhub.checkpoint import Drift, identify, materialise, read_state, verify_directory
+from patchhub.checkpoint import (
+    Drift,
+    gc,
+    identify,
+    materialise,
+    read_state,
+    recover,
+    verify_directory,
+)
 from patchhub.errors import ConflictError, IntegrityError, PatchHubError
 from patchhub.fingerprint import fingerprint
 from patchhub.loading import load_base
@@ -171,6 +181,32 @@ def test_records_that_were_tampered_with_are_refused(gpt2: Bench, file: str) -> 
     (gpt2.store / "journal.json").unlink(missing_ok=True)
     with pytest.raises(IntegrityError, match="E206"):
         read_state(gpt2.target)
+
+
+def test_a_newer_journal_is_left_to_who_can_read_it(gpt2: Bench) -> None:
+    gpt2.put(0)
+    gpt2.put(0, 1)
+    data = b'{"phase":"prepared","schema":2,"serial":1}'
+    (gpt2.store / "journal.json").write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"E206.*schema"):
+        recover(gpt2.target)
+    assert (gpt2.store / "journal.json").read_bytes() == data
+    assert (gpt2.store / "gen-000001").is_dir()
+
+
+@pytest.mark.parametrize("settle", [recover, gc])
+def test_what_the_disk_refuses_is_an_error_of_ours(
+    gpt2: Bench, monkeypatch: pytest.MonkeyPatch, settle: Callable[[Path], object]
+) -> None:
+    gpt2.put(0)
+    (gpt2.store / "state.json.tmp").write_bytes(b"left by a crash")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("patchhub.checkpoint.recovery.remove", refuse)
+    with pytest.raises(PatchHubError, match="E704"):
+        settle(gpt2.target)
 
 
 # --- identities ----------------------------------------------------------------------------------
