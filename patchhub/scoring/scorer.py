@@ -193,6 +193,7 @@ class Scorer:
             "protocol": protocol.value,
             "dtype": str(self.model.dtype),
             "device": self.model.device.type,
+            "ends": " ".join(map(str, sorted(self._ends))),
         }
         if protocol is Protocol.INSTRUCTION:
             parts = {**parts, "instruction": self.instruction.digest(self.tokenizer)}

@@ -125,6 +125,21 @@ def test_cache_answers_for_the_same_state_only(tmp_path: Path) -> None:
         assert asked(model) == 3 * count + 1
 
 
+def test_cache_knows_where_answers_end() -> None:
+    """End tokens may stand in generation_config.json, which a state need not know."""
+    model, tokenizer = pico_model("gpt2"), pico_tokenizer()
+    cache = AnswerCache()
+    (whole,) = Scorer(model, tokenizer, cache=cache, state="a").ask(
+        [QUESTIONS[0]], Protocol.GENERATION
+    )
+    assert len(whole.tokens) > 1
+    model.generation_config.eos_token_id = whole.tokens[0]
+    (short,) = Scorer(model, tokenizer, cache=cache, state="a").ask(
+        [QUESTIONS[0]], Protocol.GENERATION
+    )
+    assert short.tokens == whole.tokens[:1]
+
+
 def test_cached_text_is_judged_anew() -> None:
     model, tokenizer = scripted(SCRIPT)
     scorer = Scorer(model, tokenizer, cache=AnswerCache(), state="a")
