@@ -35,7 +35,7 @@ def requests(registry: Registry, patch: PatchRecord) -> list[dict[str, Any]]:
             expected=entry.sha256,
             found=sha256(data),
         )
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return [json.loads(line) for line in data.splitlines()]
 
 
 def facts(registry: Registry, patch: PatchRecord) -> dict[Key, str]:
