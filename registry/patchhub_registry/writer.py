@@ -181,15 +181,16 @@ class Writer:
                 )
         return self._git.failure("update-ref", status, complaint)
 
-    def _finish(self, intent: Intent, lock: int, added: list[Added], patience: float) -> None:
+    def _finish(self, intent: Intent, lock: int, added: list[Added], patience: float) -> bool:
         try:
             files = checked_out(self._payloads, added)
             worktree.refresh(self._git, self._git.places[0], lock, files, patience)
         except (PatchHubError, OSError):
-            return  # committed all the same; the journal stays and the next command tries again
+            return False  # committed all the same; the next command tries again
         shutil.rmtree(self._private / "tmp", ignore_errors=True)
         with suppress(OSError):
             intent.done()
+        return True
 
     def _clean(self, lock: int, patience: float) -> None:
         """Finish or forget what earlier commands left; we hold the lock, so none is running."""
@@ -203,7 +204,8 @@ class Writer:
                 continue
             self._clear_ref_locks(intent)
             if self._is_reached(intent):
-                self._finish(intent, lock, self._restore(intent), patience)
+                if not self._finish(intent, lock, self._restore(intent), patience):
+                    patience = 0  # what held the index holds it for the others, too
             else:
                 intent.done()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +122,28 @@ def test_while_a_users_git_holds_the_index_the_commit_counts_and_the_rest_follow
     with Registry.open(registry.root):
         assert status(registry.root) == ""
     assert list((registry.root / ".patchhub/journal").iterdir()) == []
+
+
+def test_what_waits_for_the_index_is_waited_for_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_PATIENCE", 0.1)
+    held = registry.root / ".git/index.lock"
+    held.write_bytes(b"DIRC of the user")
+    for text in ("one", "two", "three"):
+        add(registry, text)
+    waits, refresh = list[float](), worktree.refresh
+
+    def noted(*arguments: Any) -> None:
+        waits.append(arguments[-1])
+        refresh(*arguments)
+
+    monkeypatch.setattr(worktree, "refresh", noted)
+    add(registry, "four")
+    assert sorted(wait for wait in waits if wait) == [0.1, 0.1]
+    held.unlink()
+    with Registry.open(registry.root):
+        assert status(registry.root) == ""
 
 
 def test_an_index_lock_of_ours_is_known_and_removed(registry: Registry) -> None:
