@@ -104,7 +104,7 @@ def _place(root: Path, item: Added) -> bool:
     target = root / item.path
     try:
         _make_parents(root, target)
-    except OSError:  # a file or a link of the user stands where a directory should
+    except (FileExistsError, NotADirectoryError):  # a user's file stands where a directory should
         item.file.unlink(missing_ok=True)
         return False
     try:
