@@ -149,13 +149,14 @@ def rows(where: str, files: Mapping[str, bytes]) -> tuple[Row, list[Row]]:
             "\n".join(str(site["tensor"]) for site in manifest["sites"]),
             str(record["created"]),
             str(record["sensitivity"]),
-            record["review_after"],
+            record["review_after"] and str(record["review_after"]),
             str(record["message"]),
         )
         requests = files.get(paths.REQUESTS, b"").splitlines()
         facts: list[Row] = [
             (name, int(version), i, *_fact(line)) for i, line in enumerate(requests)
         ]
+        "".join(str(cell) for line in (row, *facts) for cell in line).encode()  # no lone surrogate
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(
             "E204",
