@@ -9,6 +9,7 @@ from pathlib import Path
 from patchhub.errors import NotFoundError, PatchHubError
 from patchhub.guard.report.facts import Background
 from patchhub.guard.verdict import Verdict
+from patchhub.oserrors import refusals
 
 _SUFFIXES = (".md", ".html")
 
@@ -67,7 +68,8 @@ def write_report(
         The two files.
 
     Raises:
-        NotFoundError: E109. PatchHubError: E705, matplotlib is missing.
+        NotFoundError: E109.
+        PatchHubError: E704, the disk refused; E705, matplotlib is missing.
     """
     ensure_plots()
     from patchhub.guard.report.markdown import to_markdown
@@ -75,10 +77,17 @@ def write_report(
 
     files = report_files(path, verdict.patch)
     known = background or Background()
-    for file, text in zip(
-        files, (to_markdown(verdict, known), to_html(verdict, known)), strict=True
-    ):
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    texts = to_markdown(verdict, known), to_html(verdict, known)
+    with refusals():
+        for file, text in zip(files, texts, strict=True):
+            _replace(file, text)
+    return files
+
+
+def _replace(file: Path, text: str) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         temporary.replace(file)
-    return files
+    finally:
+        temporary.unlink(missing_ok=True)

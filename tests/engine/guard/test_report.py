@@ -218,6 +218,14 @@ def test_where_it_goes(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"out.md", "out.html"}
 
 
+def test_a_place_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "v.md").mkdir()
+    with pytest.raises(PatchHubError) as caught:
+        write_report(VERDICT, tmp_path / "v")
+    assert caught.value.code == "E704"
+    assert [path.name for path in tmp_path.iterdir()] == ["v.md"]
+
+
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("patchhub.guard.report.files.find_spec", lambda name: None)
     with pytest.raises(PatchHubError) as caught:
