@@ -55,7 +55,8 @@ def other_files(base: Path, shards: Collection[str], *, drop_weights: bool) -> d
 def stamp(path: Path) -> str:
     """Device, inode, size and time of change: while they are the same, so are the bytes.
 
-    The time of the last status change is left out, because a new hard link changes it.
+    The time of the last status change is left out, because a new hard link changes it. So whoever
+    writes into a file and puts its time back is not seen here; reading the bytes tells.
     """
     found = path.stat()
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
