@@ -104,11 +104,11 @@ def bench_index_from_nothing(benchmark: BenchmarkFixture, large: Registry) -> No
 
 @pytest.mark.parametrize("question", ["subject", "part", "id"])
 def bench_lookup(benchmark: BenchmarkFixture, large: Registry, question: str) -> None:
-    one = large.find("fact-77")
+    one = large.resolve("fact-77")
     asked: dict[str, Callable[[], object]] = {
         "subject": lambda: large.facts("land-77", exact=True),
         "part": lambda: large.facts("land-77"),
-        "id": lambda: large.find(one.short),
+        "id": lambda: large.resolve(one.short),
     }
     assert asked[question]()
     benchmark(asked[question])

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.ask import ask as _ask
     from patchhub_registry.operations.diff import diff as _diff
     from patchhub_registry.operations.doctor import doctor as _doctor
+    from patchhub_registry.operations.find import find as _find
     from patchhub_registry.operations.forecast import forecast as _forecast
     from patchhub_registry.operations.identify import identify as _identify
     from patchhub_registry.operations.load import load as _load
     from patchhub_registry.operations.plan import plan as _plan
-    from patchhub_registry.operations.search import search as _search
     from patchhub_registry.operations.show import show as _show
     from patchhub_registry.operations.status import status as _status
     from patchhub_registry.operations.verify import verify as _verify
@@ -35,11 +35,11 @@ class Questions:
         ask = _ask
         diff = _diff
         doctor = _doctor
+        find = _find
         forecast = _forecast
         identify = _identify
         load = _load
         plan = _plan
-        search = _search
         show = _show
         status = _status
         verify = _verify
@@ -47,11 +47,11 @@ class Questions:
         ask = Late()
         diff = Late()
         doctor = Late()
+        find = Late()
         forecast = Late()
         identify = Late()
         load = Late()
         plan = Late()
-        search = Late()
         show = Late()
         status = Late()
         verify = Late()

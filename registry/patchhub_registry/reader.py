@@ -170,7 +170,7 @@ class Reader:
         """
         return self._ask(lambda index: index.heads())
 
-    def find(self, ref: str) -> PatchRecord:
+    def resolve(self, ref: str) -> PatchRecord:
         """The patch meant by ``name@n``, ``name``, ``ph:<hex>`` or a whole id.
 
         Raises:
@@ -182,7 +182,7 @@ class Reader:
         """The patch directory's files by name, every digest checked; without record.json.
 
         Raises:
-            PatchHubError: As `find`; E117, a foreign or missing file; E202, a wrong digest.
+            PatchHubError: As `resolve`; E117, a foreign or missing file; E202, a wrong digest.
         """
         return self.at().patch_files(ref)
 

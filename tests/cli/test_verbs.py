@@ -21,13 +21,9 @@ NAMES = sorted(p.stem for p in COMMANDS.glob("*.py") if not p.stem.startswith("_
 ELSEWHERE = {"init", "base", "methods", "demo", "completion"}
 
 
-# `Registry.find` looks one patch up by its reference.
-RENAMED = {"find": "search"}
-
-
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])
 def test_every_command_is_a_method(name: str) -> None:
-    assert inspect.isfunction(getattr(Registry, RENAMED.get(name, name)))
+    assert inspect.isfunction(getattr(Registry, name))
 
 
 def test_the_main_path_in_python(registry: Path, base: Path) -> None:

@@ -162,7 +162,7 @@ def test_when_git_is_killed_after_the_step_the_commit_counts(
         fake_git(tmp_path, patched, after=done)
         with Registry.open(registry.root) as other:
             assert add(other, "one") == "demo@1"
-    assert registry.find("demo").version == 1
+    assert registry.resolve("demo").version == 1
     assert not list((registry.root / ".git").rglob("*.lock"))
     assert status(registry.root) == ""
 
@@ -179,7 +179,7 @@ def cut_off(registry: Registry) -> Path:
     """Undo what follows a commit, as if the process had been killed; the patch's directory."""
     old = registry.head
     add(registry, "one")
-    folder = registry.root / registry.find("demo").path
+    folder = registry.root / registry.resolve("demo").path
     git(registry.root, "read-tree", old)
     shutil.rmtree(registry.root / "patches")
     Intent.begin(registry.root / ".patchhub/journal", old, registry.head, "refs/heads/main", 1)

@@ -18,7 +18,7 @@ from tests.registry.support import observed, patch_files
 def test_only_a_line_feed_ends_a_request(registry: Registry, sign: str) -> None:
     prompt = f"one{sign}two"
     ref = registry.add_patch(patch_files(prompt), "demo", observed()).ref
-    (said,) = facts.requests(registry, registry.find(ref))
+    (said,) = facts.requests(registry, registry.resolve(ref))
     assert said == {"prompt": prompt}
     assert [fact.prompt for fact in registry.facts()] == [prompt]
 
@@ -32,4 +32,4 @@ def test_text_that_is_no_unicode_is_damage_of_that_patch(registry: Registry) -> 
     registry.add_patch({**files, **more}, "bad", observed())
     with pytest.raises(IntegrityError, match="E204") as caught:
         registry.patches()
-    assert caught.value.data["path"] == registry.find("bad").path
+    assert caught.value.data["path"] == registry.resolve("bad").path

@@ -65,7 +65,7 @@ def full(registry: Registry) -> Registry:
 
 def test_it_says_what_the_files_say(full: Registry) -> None:
     second = full.patches()[1]
-    found = full.find("fact-1")
+    found = full.resolve("fact-1")
     assert (second.ref, second.id, second.base) == (found.ref, found.id, found.record.base)
     assert second.kind == found.manifest.kind
     assert second.sites == tuple(site.tensor for site in found.manifest.sites)
@@ -89,7 +89,7 @@ def test_facts_are_found_by_subject_relation_target_and_words(full: Registry) ->
     assert refs(target="town-2") == refs(words="OF Land-2") == ["fact-2@1"]
     assert refs("land-1", target="town-2") == []
     one = full.facts("land-1")[0]
-    assert (one.id, one.line) == (full.find("fact-1").id, 0)
+    assert (one.id, one.line) == (full.resolve("fact-1").id, 0)
     assert one[3:] == ("Land-1", "capital", "The capital of Land-1 is", "Town-1")
 
 
@@ -105,12 +105,12 @@ def test_a_page_of_a_log(full: Registry) -> None:
 
 
 def test_ids_are_found_by_their_beginning(full: Registry) -> None:
-    one = full.find("fact-1")
-    assert full.find(f"ph:{one.id[:10]}").ref == full.find(one.id).ref == "fact-1@1"
-    push(full, f"ph:{full.find('fact-2').id[:10]}")
+    one = full.resolve("fact-1")
+    assert full.resolve(f"ph:{one.id[:10]}").ref == full.resolve(one.id).ref == "fact-1@1"
+    push(full, f"ph:{full.resolve('fact-2').id[:10]}")
     assert full.stack("prod").items[-1].ref == "fact-2@1"
     with pytest.raises(PatchHubError, match="E102"):
-        full.find("ph:0000000000")
+        full.resolve("ph:0000000000")
 
 
 def test_every_step_is_followed_and_equals_a_new_index(

@@ -93,7 +93,7 @@ def test_a_clone_without_the_payload_says_how_to_fetch_it(large: Registry, tmp_p
     git(tmp_path, "clone", "-q", str(large.root), "clone")
     with Registry.open(tmp_path / "clone") as clone:
         assert len(clone.patches()) == 2
-        assert clone.find("large").id == sha256(FILES["patch.json"])
+        assert clone.resolve("large").id == sha256(FILES["patch.json"])
         assert clone.read_patch_files("demo") == patch_files("small")
         with pytest.raises(PatchHubError, match="git lfs pull") as caught:
             clone.read_patch_files("large")
@@ -206,7 +206,7 @@ def test_push_and_fetch_between_two_clones_through_git_lfs(
         assert user.git(clone.root, "status", "--porcelain") == ""
         other = large_files("two")
         clone.add_patch(other, "other", observed())
-        where = clone.root / clone.find("other").path
+        where = clone.root / clone.resolve("other").path
         assert (where / "patch.safetensors").read_bytes() == other["patch.safetensors"]
         assert user.git(clone.root, "status", "--porcelain") == ""
         assert user.git(clone.root, "lfs", "fsck").strip() == "Git LFS fsck OK"

@@ -88,7 +88,7 @@ def test_a_first_policy_is_there_from_the_first_commit(tmp_path: Path) -> None:
 
 def test_open_searches_upward(registry: Registry, tmp_path: Path) -> None:
     add(registry, "one")
-    inside = registry.root / registry.find("demo").path
+    inside = registry.root / registry.resolve("demo").path
     with Registry.open(inside) as found:
         assert found.root == registry.root
     with pytest.raises(PatchHubError) as caught:
@@ -167,7 +167,7 @@ def test_a_patch_comes_back_byte_for_byte(registry: Registry) -> None:
         files, "demo", observed(message="Zürich", sensitivity="public"), [said]
     )
     assert (made.ref, made.id) == ("demo@1", sha256(files["patch.json"]))
-    assert registry.find("demo") == made
+    assert registry.resolve("demo") == made
     assert registry.read_patch_files("demo@1") == files
     assert registry.statements(made.id) == [said]
     folder = registry.root / made.path
@@ -181,22 +181,22 @@ def test_a_patch_comes_back_byte_for_byte(registry: Registry) -> None:
 def test_versions_count_up_and_references_find_them(registry: Registry) -> None:
     for text in ("one", "two", "three"):
         add(registry, text)
-    other = registry.find(add(registry, "four", "other"))
-    assert registry.find("demo").ref == "demo@3"
-    assert registry.find("demo@2").version == 2
-    assert registry.find(other.short) == other
-    assert registry.find(other.id) == other
+    other = registry.resolve(add(registry, "four", "other"))
+    assert registry.resolve("demo").ref == "demo@3"
+    assert registry.resolve("demo@2").version == 2
+    assert registry.resolve(other.short) == other
+    assert registry.resolve(other.id) == other
     assert [patch.ref for patch in registry.patches()] == ["demo@1", "demo@2", "demo@3", "other@1"]
     assert registry.patches()[3].sites == ("h.0.w.weight",)
     with pytest.raises(PatchHubError) as missing:
-        registry.find("dmo")
+        registry.resolve("dmo")
     assert code(missing) == ("E102", 7)
     assert missing.value.hint == 'did you mean "demo"?'
     with pytest.raises(PatchHubError, match="versions 1-3; there is no 7") as version:
-        registry.find("demo@7")
+        registry.resolve("demo@7")
     assert code(version) == ("E103", 7)
     with pytest.raises(PatchHubError, match="E102"):
-        registry.find("ph:" + sha256(b"nothing"))
+        registry.resolve("ph:" + sha256(b"nothing"))
 
 
 def test_an_ambiguous_id_lists_what_it_may_mean(
@@ -212,7 +212,7 @@ def test_an_ambiguous_id_lists_what_it_may_mean(
     add(registry, text)
     add(registry, seen[start])
     with pytest.raises(PatchHubError, match="ambiguous") as caught:
-        registry.find(f"ph:{start}")
+        registry.resolve(f"ph:{start}")
     assert code(caught) == ("E104", 7)
 
 
@@ -236,7 +236,7 @@ def test_malicious_names_change_nothing(registry: Registry, name: str) -> None:
         lambda: registry.stack(name),
         lambda: registry.stack_or_new(name, WEIGHTS),
         lambda: registry.base_path(name),
-        lambda: registry.find(f"{name}@x"),
+        lambda: registry.resolve(f"{name}@x"),
         lambda: registry.push_entry(state, "push", f"{name}@"),
     ):
         with pytest.raises(PatchHubError) as caught:
@@ -423,12 +423,12 @@ def test_another_git_reads_the_same(registry: Registry) -> None:
     with registry.repository as repository:
         assert repository.head.commit.hexsha == registry.head
         assert not repository.is_dirty(untracked_files=True)
-        tree = repository.head.commit.tree / registry.find("demo").path
+        tree = repository.head.commit.tree / registry.resolve("demo").path
         found = {blob.name: blob.data_stream.read() for blob in tree.blobs}
-        assert found.pop("record.json") == registry.find("demo").record.to_bytes()
+        assert found.pop("record.json") == registry.resolve("demo").record.to_bytes()
         assert found == registry.read_patch_files("demo")
         words = [str(commit.message) for commit in repository.iter_commits()]
-    short = registry.find("demo").short
+    short = registry.resolve("demo").short
     assert words == [f"add demo@1 {short}\n", "base sandbox: add\n", "registry: begin\n"]
 
 

@@ -56,7 +56,7 @@ def test_push_revert_and_move_fold(registry: Registry, five: list[str]) -> None:
     assert [entry.op for entry in log] == ["push"] * 4 + ["revert", "move", "move"]
     assert [entry.prev for entry in log[1:]] == [entry.digest for entry in log[:-1]]
     assert log[0].prev is None
-    assert log[0].record == registry.find("fact-0").digest
+    assert log[0].record == registry.resolve("fact-0").digest
     assert registry.verify().ok
 
 
@@ -122,8 +122,8 @@ def test_reasons_are_codes_and_waivers_one_line(reason: str, waivers: dict[str, 
 
 def test_a_verdict_about_another_patch_does_not_count(registry: Registry, five: list[str]) -> None:
     state = registry.stack_or_new("prod", WEIGHTS)
-    right = verdict(registry.find(five[0]).id)
-    wrong = verdict(registry.find(five[1]).id)
+    right = verdict(registry.resolve(five[0]).id)
+    wrong = verdict(registry.resolve(five[1]).id)
     registry.add_statements([wrong])
     with pytest.raises(PatchHubError, match="E403"):
         registry.push_entry(state, "push", five[0], guard=wrong.digest)
@@ -171,7 +171,7 @@ def test_long_chains_have_checkpoints(registry: Registry, five: list[str]) -> No
     log = registry.log("prod")
     assert len(log) == state.seq == 122
     assert log[99].op is Op.CHECKPOINT
-    assert log[99].items == (StackItem(five[0], registry.find(five[0]).id),)
+    assert log[99].items == (StackItem(five[0], registry.resolve(five[0]).id),)
     assert [entry.seq for entry in log if entry.op is Op.CHECKPOINT] == [100]
     assert registry.stack("prod") == state
     assert fold("prod", log) == fold("prod", log[99:]) == state

@@ -138,7 +138,7 @@ def test_a_rewritten_field_is_found(
 
 
 def test_a_verdict_moved_to_another_patch_is_found(full: Registry) -> None:
-    other = full.find("other").id
+    other = full.resolve("other").id
     moved = full.root / statement_file(other, "guard", verdict(GUARDED).digest)
     moved.parent.mkdir(parents=True)
     moved.write_bytes(verdict(GUARDED).data)
@@ -246,7 +246,7 @@ def test_reading_a_tampered_thing_fails(full: Registry) -> None:
     commit(full)
     for read, code in (
         (lambda: full.read_patch_files("demo"), "E202"),
-        (lambda: full.find("other"), "E202"),
+        (lambda: full.resolve("other"), "E202"),
         (lambda: full.stack("prod"), "E203"),
         (lambda: full.log("prod"), "E203"),
     ):

@@ -68,7 +68,7 @@ def test_nothing_is_written_through_a_link(registry: Registry, tmp_path: Path) -
     (registry.root / "patches").symlink_to(tmp_path / "elsewhere")
     add(registry, "one")
     assert list((tmp_path / "elsewhere").iterdir()) == []
-    assert registry.find("demo").version == 1
+    assert registry.resolve("demo").version == 1
     (registry.root / "patches").unlink()
     git(registry.root, "checkout", "--", "patches")
     assert status(registry.root) == ""
@@ -114,7 +114,7 @@ def test_while_a_users_git_holds_the_index_the_commit_counts_and_the_rest_follow
     held = registry.root / ".git/index.lock"
     held.write_bytes(b"DIRC of the user")
     assert add(registry, "one") == "demo@1"
-    assert registry.find("demo").version == 1
+    assert registry.resolve("demo").version == 1
     assert held.read_bytes() == b"DIRC of the user"
     with Registry.open(registry.root):
         assert held.exists()

@@ -20,9 +20,9 @@ def command(session: Session, words: tuple[str, ...], field: str | None) -> Repl
     All words must occur in a request's subject, relation, target or prompt; parts of words count,
     upper and lower case do not.
     """
-    from patchhub_registry.operations.search import search
+    from patchhub_registry.operations.find import find
 
-    found = search(session.registry(), words, field=field)
+    found = find(session.registry(), words, field=field)
     if not found:
         session.note("no patch says anything about it")
     rows = [

@@ -70,7 +70,7 @@ def check(
     from patchhub.guard import report as reports
     from patchhub.guard.probes import read_texts
 
-    found = registry.find(ref)
+    found = registry.resolve(ref)
     if report is not None:  # before the long part
         reports.ensure_plots()
         reports.report_files(report, found.id)

@@ -123,7 +123,7 @@ class Rules:
 
     def _of(self, ref: str) -> _Known:
         if ref not in self._known:
-            self._known[ref] = _Known(self._registry, self._registry.find(ref))
+            self._known[ref] = _Known(self._registry, self._registry.resolve(ref))
         return self._known[ref]
 
 

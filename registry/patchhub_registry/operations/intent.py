@@ -66,7 +66,7 @@ def push(
     changes: list[Change] = []
     conflicts: list[Conflict] = []
     warnings: list[str] = []
-    for patch in map(registry.find, refs):
+    for patch in map(registry.resolve, refs):
         there = registry.preview(before, changes)
         found = rules.on_push(there, patch)
         conflicts += found
@@ -102,7 +102,7 @@ def take_out(registry: Registry, refs: Sequence[str], *, stack: str, reason: str
 def _stack(registry: Registry, stack: str, refs: Sequence[str]) -> StackState:
     if not refs or stack in registry.stacks():
         return registry.stack(stack)
-    return registry.stack_or_new(stack, registry.find(refs[0]).manifest.base)
+    return registry.stack_or_new(stack, registry.resolve(refs[0]).manifest.base)
 
 
 def _pushed(patch: PatchRecord, reason: str, policy: str, evidence: Evidence) -> Change:

@@ -46,7 +46,7 @@ class Library:
         """By its name, which is quick; by its id where it has another name here."""
         for text in (ref, id):
             try:
-                patch = self.registry.find(text)
+                patch = self.registry.resolve(text)
             except (InvalidInputError, NotFoundError):
                 continue
             if patch.id == id:

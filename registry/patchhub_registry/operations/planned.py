@@ -177,7 +177,7 @@ def _since(registry: Registry, entries: Sequence[Entry], tensors: set[str]) -> I
         if entry.patch is None:
             continue
         try:
-            sites = registry.find(entry.patch.ref).manifest.sites
+            sites = registry.resolve(entry.patch.ref).manifest.sites
         except PatchHubError:
             sites = ()
         count = len(tensors & {site.tensor for site in sites})

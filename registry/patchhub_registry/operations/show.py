@@ -51,7 +51,7 @@ def show(registry: Registry, ref: str) -> Shown:
     Raises:
         InvalidInputError: E101. NotFoundError: E102 to E104. IntegrityError: E117, E202.
     """
-    found = registry.find(ref)
+    found = registry.resolve(ref)
     lines = registry.read_patch_files(found.ref)["requests.jsonl"].decode().splitlines()
     return Shown(
         found,

@@ -49,7 +49,7 @@ def side(registry: Registry, text: str) -> Side:
     if text in registry.at().directory("bases"):
         return Side(f"base {text}", registry.base(text).weights, ())
     try:
-        patch = registry.find(text)
+        patch = registry.resolve(text)
     except NotFoundError:
         if Path(text).is_dir():
             return _directory(registry, Path(text))

@@ -33,7 +33,7 @@ class Said:
         return {**self.fact._asdict(), "stacks": self.stacks}
 
 
-def search(
+def find(
     registry: Registry, words: str | Sequence[str], *, field: str | None = None
 ) -> tuple[Said, ...]:
     """The requests that hold all of some words, whatever their case.
