@@ -127,13 +127,14 @@ def bench_commit_beside_a_model(benchmark: BenchmarkFixture, tmp_path: Path, ten
     entry = TensorEntry("BF16", (4096, 11008), sha256(b"tensor"))
     table = {f"model.layers.{i}.weight": entry for i in range(tensors)}
     fingerprint = Fingerprint(table, sha256(b"config"), {})
+    weights = fingerprint.weights  # a digest over the whole table: known before a patch comes
     with new_registry(tmp_path / "registry") as registry:
         registry.add_base("large", fingerprint)
         numbers = count()
 
         def commit() -> None:
             text = sha256(str(next(numbers)).encode()) * 47  # × 20: 60 kB
-            files = patch_files(text, base=fingerprint.weights)
+            files = patch_files(text, base=weights)
             registry.add_patch(files, f"patch-{next(numbers)}", observed(base="large"))
             registry.close()
 
