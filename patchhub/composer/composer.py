@@ -63,21 +63,13 @@ class Composer:
     def __init__(
         self, model: PreTrainedModel, fingerprint: Fingerprint, pristine: Pristine
     ) -> None:
-        # Its weights would be taken for the base's own.
-        if carried := carried_by(model):
-            raise ConflictError(
-                "E309",
-                "the model carries patches already",
-                expected="the base as it was loaded",
-                found=", ".join(f"ph:{one[:12]}" for one in carried),
-                hint="go on with the composer that applied them, or load the base again",
-            )
         self._model = model
         self._base = fingerprint
         self._weights = fingerprint.weights
         self._pristine = pristine
         self._stack: tuple[Patch, ...] = ()
         self._digests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._refuse_others()
         self._loaded = loaded_names(model, fingerprint.tensors)
 
     @classmethod
@@ -112,7 +104,7 @@ class Composer:
         """Put patches on top of the stack.
 
         Raises:
-            ConflictError: E306, a patch is there already.
+            ConflictError: E306, a patch is there already; E309, another composer changed the model.
             IntegrityError: E201, a patch was made for another base, or the base's files changed.
             InvalidInputError: E112, a tensor cannot be patched.
             NotFoundError: E144, the model has no such parameter.
@@ -139,6 +131,7 @@ class Composer:
 
     def set_stack(self, patches: Sequence[Patch]) -> None:
         """Make the stack be exactly ``patches``, bottom first; raises as `apply` does."""
+        self._refuse_others()
         wanted = tuple(patches)
         check_stack(wanted, self._base, self._weights)
         sites = {**sites_of(self._stack), **sites_of(wanted)}
@@ -185,6 +178,18 @@ class Composer:
             )
             for name, site in sites_of([patch]).items()
         }
+
+    def _refuse_others(self) -> None:
+        """Others' patches would be taken for the base's own weights, or be half written over."""
+        carried, own = carried_by(self._model), tuple(patch.id for patch in self._stack)
+        if carried != own:
+            raise ConflictError(
+                "E309",
+                "the model carries patches already" if carried else "the model lost its patches",
+                expected=_short(own) or "the base as it was loaded",
+                found=_short(carried) or "no patches",
+                hint="go on with the composer that changed it last, or load the base again",
+            )
 
     def _compose(self, site: Site, patches: Sequence[Patch]) -> Tensor:
         own = self._pristine.tensor(site)
@@ -235,3 +240,7 @@ class Composer:
         self._stack = stack
         ids = tuple(patch.id for patch in stack)
         mark(self._model, self._weights, ids, sites_of(stack).values())
+
+
+def _short(ids: Sequence[str]) -> str:
+    return ", ".join(f"ph:{one[:12]}" for one in ids)

@@ -144,3 +144,20 @@ def test_a_second_composer_does_not_take_patched_weights_for_the_base(tmp_path: 
             Composer.over(base)
         assert patch.short in str(caught.value)
     Composer.over(base).apply(patch)
+
+
+def test_two_composers_do_not_write_over_each_other(tmp_path: Path) -> None:
+    base = loaded(tmp_path)
+    bare = model_bytes(base)
+    one, other = Composer.over(base), Composer.over(base)
+    first, second = patches_on(base, "gpt2", 2)
+    one.apply(first)
+    refused(base, other, second, "E309")
+    one.revert(first.id)
+    other.apply(second)
+    with pytest.raises(ConflictError, match="E309"):
+        one.set_stack([])
+    other.revert(second.id)
+    one.apply(first)
+    one.revert(first.id)
+    assert model_bytes(base) == bare
