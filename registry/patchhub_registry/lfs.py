@@ -166,6 +166,8 @@ class Payloads:
         Raises:
             IntegrityError: E202, the source is not what the pointer says.
         """
+        from patchhub.checkpoint.durable import sync_directory  # readers do without it
+
         with contextlib.suppress(NotFoundError, IntegrityError):  # a damaged one is replaced
             os.utime(self.check(pointer, pointer.oid))  # young again: `gc` lets it be
             return
@@ -174,8 +176,8 @@ class Payloads:
         target.parent.mkdir(parents=True, exist_ok=True)
         with lock.locked(self.directory / "patchhub.lock", _WAIT, "the store of payloads"):
             self._put(pointer, source, target)
-        for directory in (target.parent, *target.parent.parents[:2]):
-            _sync(directory)
+        for directory in target.parents[:5]:  # up to the one that holds the store
+            sync_directory(directory)
 
     def keep_missing(self, wanted: Mapping[Pointer, Source]) -> None:
         """Store those that are not here. While the registry's lock is held `gc` takes none of them.
@@ -219,14 +221,6 @@ def _copy(source: Source, stream: BinaryIO) -> None:
         return
     with source.open("rb") as reader:
         shutil.copyfileobj(reader, stream, 1 << 20)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _wrong(what: str, pointer: Pointer, found: str) -> IntegrityError:

@@ -89,6 +89,16 @@ def test_the_same_payload_is_stored_once(large: Registry) -> None:
     assert large.read_patch_files("other") == FILES
 
 
+def test_every_directory_on_the_way_to_a_payload_is_on_the_disk(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[Path]()
+    monkeypatch.setattr("patchhub.checkpoint.durable.sync_directory", synced.append)
+    Payloads(registry.at().payloads._git).keep(Pointer(OID, len(PAYLOAD)), PAYLOAD)
+    way = stored(registry.root).relative_to(registry.root).parents
+    assert {path.relative_to(registry.root) for path in synced} == set(way[:-1])
+
+
 def test_a_clone_without_the_payload_says_how_to_fetch_it(large: Registry, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(large.root), "clone")
     with Registry.open(tmp_path / "clone") as clone:
