@@ -19,7 +19,7 @@ from patchhub_registry.entry import Entry
 from patchhub_registry.lfs import Pointer, Source
 from patchhub_registry.names import check_name, shown
 from patchhub_registry.patches import PatchRecord, check_files, measured
-from patchhub_registry.schema import SCHEMA, BaseRecord, Record, Statement
+from patchhub_registry.schema import GUARD, SCHEMA, BaseRecord, Record, Statement
 from patchhub_registry.stack import Change, StackState
 from patchhub_registry.store import Store
 from patchhub_registry.writer import Draft
@@ -27,9 +27,6 @@ from patchhub_registry.writer import Draft
 Made = TypeVar("Made")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-GUARD = "guard"
-"""Type of the statement that a stack entry names as its guard verdict."""
 
 
 @dataclass(frozen=True, slots=True)

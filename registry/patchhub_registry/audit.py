@@ -11,14 +11,13 @@ from patchhub.canonical import sha256
 from patchhub.errors import IntegrityError, PatchHubError
 from patchhub.manifest import FileEntry, Manifest
 from patchhub_registry import lfs, paths
-from patchhub_registry.additions import GUARD
 from patchhub_registry.asset import Asset
 from patchhub_registry.entry import Entry
 from patchhub_registry.indexing import entry_row
 from patchhub_registry.lfs import Payloads, Pointer
 from patchhub_registry.names import check_name
 from patchhub_registry.patches import Row, check_files, measured, rows
-from patchhub_registry.schema import BaseRecord, Record
+from patchhub_registry.schema import GUARD, BaseRecord, Record
 from patchhub_registry.settings import Settings
 from patchhub_registry.stack import StackState, step
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SENSITIVITIES = ("public", "internal", "personal")
 STATEMENT_TYPE = r"[a-z][a-z0-9-]{0,30}"
+GUARD = "guard"
+"""Type of the statements that hold a verdict; a stack entry names one."""
 _MOMENT = reading.DAY + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 
 

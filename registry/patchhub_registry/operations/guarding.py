@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from patchhub import canonical
 from patchhub.errors import DeniedError, GuardRefusedError
 from patchhub_registry.operations import localfiles, probing
-from patchhub_registry.schema import Statement
+from patchhub_registry.schema import GUARD, Statement
 
 if TYPE_CHECKING:
     from patchhub.guard.measurement import Measurement
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from patchhub_registry.patches import PatchRecord
     from patchhub_registry.registry import Registry
     from patchhub_registry.stack import StackState
-
-GUARD = "guard"
-"""Type of the statements that hold a verdict."""
 
 
 def policy_of(registry: Registry, file: str | Path | None = None) -> Policy:
