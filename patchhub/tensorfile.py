@@ -37,6 +37,9 @@ __all__ = [
 Raw: TypeAlias = "tuple[str, tuple[int, ...], bytes | bytearray | memoryview]"
 """Dtype by its safetensors name, shape, and the stored bytes of one tensor."""
 
+Size: TypeAlias = "tuple[str, tuple[int, ...], int]"
+"""Dtype, shape, and the number of stored bytes of one tensor."""
+
 # The library stores wide dtypes first, so that every tensor lies at a multiple of its element size.
 _ORDER = (
     "BOOL F4 F6_E2M3 F6_E3M2 U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 I16 U16 F16 BF16 I32 U32 F32 C64 F64"
@@ -155,7 +158,10 @@ def truncated(header: TensorHeader) -> IntegrityError:
 
 def encode(tensors: Mapping[str, Raw], metadata: Mapping[str, str] | None = None) -> bytes:
     """The file's bytes; the same tensors give the same bytes, in whatever order they come."""
-    return b"".join([_header(tensors, metadata), *(tensors[n][2] for n in _sorted(tensors))])
+    sizes = _sizes(tensors)
+    return b"".join(
+        [header_bytes(sizes, metadata), *(tensors[name][2] for name in sort_names(sizes))]
+    )
 
 
 def write(
@@ -171,37 +177,47 @@ def write(
         InvalidInputError: E112, bytes do not fit dtype and shape; E113, more than one metadata key,
             which the standard writers put in random order.
     """
-    header = _header(tensors, metadata)
+    sizes = _sizes(tensors)
+    header = header_bytes(sizes, metadata)
     with path.open("wb") as stream:
         stream.write(header)
-        for name in _sorted(tensors):
+        for name in sort_names(sizes):
             stream.write(tensors[name][2])
         stream.flush()
         if fsync:
             os.fsync(stream.fileno())
 
 
-def _sorted(tensors: Mapping[str, Raw]) -> list[str]:
-    return sorted(tensors, key=lambda name: (-_RANK[tensors[name][0]], name))
+def _sizes(tensors: Mapping[str, Raw]) -> dict[str, Size]:
+    return {name: (d, shape, memoryview(data).nbytes) for name, (d, shape, data) in tensors.items()}
 
 
-def _header(tensors: Mapping[str, Raw], metadata: Mapping[str, str] | None) -> bytes:
-    """Length and header, padded with spaces to a multiple of eight bytes."""
+def sort_names(sizes: Mapping[str, Size]) -> list[str]:
+    """The tensors in the order in which their bytes lie in a file."""
+    return sorted(sizes, key=lambda name: (-_RANK[sizes[name][0]], name))
+
+
+def header_bytes(sizes: Mapping[str, Size], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Length and header, padded with spaces to a multiple of eight bytes.
+
+    Raises:
+        InvalidInputError: E112, E113 as for `write`.
+    """
     if metadata and len(metadata) > 1:
         raise InvalidInputError("E113", "metadata has at most one key", found=len(metadata))
-    for name, (dtype, shape, data) in tensors.items():
-        if dtype not in BITS or size_in_bytes(dtype, shape) != memoryview(data).nbytes:
+    for name, (dtype, shape, size) in sizes.items():
+        if dtype not in BITS or size_in_bytes(dtype, shape) != size:
             raise InvalidInputError(
                 "E112",
                 f"tensor {name}: bytes do not fit dtype and shape",
                 expected=f"{dtype} {list(shape)}",
-                found=f"{memoryview(data).nbytes} bytes",
+                found=f"{size} bytes",
             )
     table: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
-    for name in _sorted(tensors):
-        dtype, shape, data = tensors[name]
-        end = place + memoryview(data).nbytes
+    for name in sort_names(sizes):
+        dtype, shape, size = sizes[name]
+        end = place + size
         table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [place, end]}
         place = end
     text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()

@@ -21,6 +21,7 @@ BITS = {
 }
 """Bits per element of every dtype of the format, by its name there."""
 
+_ROW = {"dtype", "shape", "data_offsets"}
 _HEADER_LIMIT = 100_000_000
 _STRANGERS = (
     (b"PK\x03\x04", "a PyTorch archive (pickle)", "save it with safetensors"),
@@ -108,13 +109,29 @@ def parse_header(header: bytes, size: int, file: Path) -> dict[str, TensorHeader
         for name in keys.names():
             keys.text(name)
     headers = [
-        _tensor(name, rows.inner(name), file, start)
-        for name in rows.names()
+        _plain(name, value, file, start) or _tensor(name, rows.inner(name), file, start)
+        for name, value in table.items()
         if name != "__metadata__"
     ]
     headers.sort(key=lambda h: (h.begin, h.end))
     _check_layout(headers, start, size, file)
     return {header.name: header for header in headers}
+
+
+def _plain(name: str, row: object, file: Path, start: int) -> TensorHeader | None:
+    """The same as `_tensor` for a row without fault, ten times as fast; none for any other."""
+    if type(row) is not dict or row.keys() != _ROW:
+        return None
+    dtype, shape, offsets = row["dtype"], row["shape"], row["data_offsets"]
+    if type(dtype) is not str or type(shape) is not list or type(offsets) is not list:
+        return None
+    if dtype not in BITS or len(offsets) != 2:
+        return None
+    if not all(type(number) is int and 0 <= number < 2**53 for number in (*shape, *offsets)):
+        return None
+    if size_in_bytes(dtype, tuple(shape)) != offsets[1] - offsets[0]:
+        return None
+    return TensorHeader(name, dtype, tuple(shape), file, start + offsets[0], start + offsets[1])
 
 
 def _tensor(name: str, row: Fields, file: Path, start: int) -> TensorHeader:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from patchhub.errors import PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_tensors
 from patchhub.kinds.storage import view_bytes
 from patchhub.patch import Patch
+from patchhub.tensorcopy import copy_tensors
 from patchhub.tensorfile import INDEX, CheckpointFiles, Raw, read_header, write
 
 
@@ -33,6 +34,8 @@ class Builder:
         patches: The stack.
         known: Directory and state of generations whose files have marks: the current one, which did
             not drift, and one before; none at first.
+        trusted: Tensors of the base that an earlier change checked; their files have the stamps
+            they had then.
         older: Directories of other generations; their files are checked before they are used.
         progress: Told the bytes written and those to be written.
         touched: SHA-256 of the composed bytes of every touched tensor; filled by `build`.
@@ -43,6 +46,7 @@ class Builder:
     fingerprint: Fingerprint
     patches: Sequence[Patch]
     known: Sequence[tuple[Path, State]]
+    trusted: Collection[str]
     older: Sequence[Path]
     progress: Progress | None = None
     touched: dict[str, str] = field(default_factory=dict)
@@ -63,14 +67,7 @@ class Builder:
             if shard.source is Source.BASE:
                 self._link(shard.name, self.base.directory / shard.name)
         new = [s for s in shards if s.source is not Source.BASE and not self._reuse(s)]
-        needed = {*sites_of(self.patches), *(name for shard in new for name in shard.tensors)}
-        wanted = {name: self.fingerprint.tensors[name].sha256 for name in needed}
-        # Hashing and writing take about as long as each other, and wait for different things.
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            checked = pool.submit(check_tensors, self.base, wanted)
-            digests = self._write_all(new, pool)
-            checked.result()
-            self.touched |= {name: digest.result() for name, digest in digests.items()}
+        self._write_all(new)
         if changed:
             write_new(self.directory / INDEX, index_bytes(self.base, shards))
 
@@ -107,29 +104,44 @@ class Builder:
             return False
         return headers.keys() == wanted.keys()
 
-    def _write_all(self, shards: Sequence[Shard], pool: Executor) -> dict[str, Future[str]]:
-        """Write shards; the digests of what was composed are taken meanwhile."""
-        sizes = [
-            sum(self.base.tensors[n].end - self.base.tensors[n].begin for n in shard.tensors)
-            for shard in shards
-        ]
-        digests: dict[str, Future[str]] = {}
-        for i, shard in enumerate(shards):
-            raws = self._raws(shard)
-            if shard.ids:
-                digests |= {name: pool.submit(sha256, raw[2]) for name, raw in raws.items()}
-            write(self.directory / shard.name, raws, METADATA, fsync=True)
-            if self.progress is not None:
-                self.progress(sum(sizes[: i + 1]), sum(sizes))
-        return digests
+    def _write_all(self, shards: Sequence[Shard]) -> None:
+        """Write shards; meanwhile the base's tensors are checked and composed ones are hashed.
 
-    def _raws(self, shard: Shard) -> dict[str, Raw]:
-        """What goes into a shard: composed tensors, or views of the base's file."""
-        headers = [self.base.tensors[name] for name in shard.tensors]
-        mapped = MappedFile.open(headers[0].file)
-        if not shard.ids:
-            return {h.name: (h.dtype, h.shape, mapped.data(h)) for h in headers}
-        (header,) = headers
-        site, terms = sites_of(self.patches)[header.name], terms_at(header.name, self.patches)
-        composed = compose(mapped.view(header), site, terms)
-        return {header.name: (header.dtype, header.shape, view_bytes(composed))}
+        Hashing and writing take about as long as each other and wait for different things. It does
+        not run beside the composer, which needs all processors at the same moment.
+        """
+        sizes = [sum(map(self._size, shard.tensors)) for shard in shards]
+        written = {name for shard in shards for name in shard.tensors}
+        others = [name for name in sites_of(self.patches) if name not in written]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for i, shard in enumerate(shards):
+                composed = self._compose(shard) if shard.ids else None
+                checked = pool.submit(self._check, shard.tensors)
+                if composed is None:
+                    headers = [self.base.tensors[name] for name in shard.tensors]
+                    copy_tensors(self.directory / shard.name, headers, METADATA)
+                else:
+                    data = composed[shard.tensors[0]][2]
+                    digest = pool.submit(sha256, data)
+                    write(self.directory / shard.name, composed, METADATA, fsync=True)
+                    self.touched[shard.tensors[0]] = digest.result()
+                checked.result()
+                if self.progress is not None:
+                    self.progress(sum(sizes[: i + 1]), sum(sizes))
+        self._check(others)
+
+    def _check(self, names: Iterable[str]) -> None:
+        known = self.fingerprint.tensors
+        wanted = {name: known[name].sha256 for name in names if name not in self.trusted}
+        if wanted:
+            check_tensors(self.base, wanted)
+
+    def _size(self, name: str) -> int:
+        return self.base.tensors[name].end - self.base.tensors[name].begin
+
+    def _compose(self, shard: Shard) -> dict[str, Raw]:
+        (name,) = shard.tensors
+        header = self.base.tensors[name]
+        base = MappedFile.open(header.file).view(header)
+        composed = compose(base, sites_of(self.patches)[name], terms_at(name, self.patches))
+        return {name: (header.dtype, header.shape, view_bytes(composed))}

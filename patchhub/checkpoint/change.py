@@ -200,6 +200,9 @@ class _Change:
             fingerprint=self._fingerprint,
             patches=self._patches,
             known=[(self._place.generation(state.serial), state) for state in known],
+            # Each was checked before it got a shard of its own; a file with another stamp was read
+            # whole just now.
+            trusted=() if self._last is None else self._last.split,
             older=[path for path in older if path != directory],
             progress=progress,
         )
