@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from patchhub.fields import Fields
 from patchhub.request import EditRequest, Probe, ProbeKind
 
@@ -13,7 +15,9 @@ def read(record: Fields) -> EditRequest:
     """A request from a record written by hand; its subject must stand in the prompt once."""
     subject = record.optional(record.text, "subject")
     prompt = fill(record, "prompt", record.text("prompt"), subject)
-    request = _build(record, prompt, subject)
+    request = _build(
+        record, prompt, subject, lambda row: fill(row, "prompt", row.text("prompt"), subject)
+    )
     if subject is not None:
         record.make(request.subject_span)
     return request
@@ -21,7 +25,8 @@ def read(record: Fields) -> EditRequest:
 
 def read_exact(record: Fields) -> EditRequest:
     """A request as `EditRequest.to_json` writes it: braces are text and nothing is filled in."""
-    request = _build(record, record.text("prompt"), record.optional(record.text, "subject"))
+    subject = record.optional(record.text, "subject")
+    request = _build(record, record.text("prompt"), subject, lambda row: row.text("prompt"))
     record.end()
     return request
 
@@ -38,26 +43,29 @@ def fill(record: Fields, field: str, template: str, subject: str | None) -> str:
     return template.replace("{}", subject)
 
 
-def _build(record: Fields, prompt: str, subject: str | None) -> EditRequest:
+def _build(
+    record: Fields, prompt: str, subject: str | None, worded: Callable[[Fields], str]
+) -> EditRequest:
+    """The request; ``worded`` reads the prompt of a probe."""
     target = record.text("target")
     target_old = record.optional(record.text, "target_old")
     relation = record.optional(record.text, "relation")
     name = record.optional(record.text, "id")
     rows = record.optional(record.inners, "probes") or ()
-    probes = tuple(_probe(row, subject) for row in rows)
+    probes = tuple(_probe(row, worded) for row in rows)
     return record.make(
         lambda: EditRequest(prompt, target, subject, target_old, relation, name or "", probes)
     )
 
 
-def _probe(row: Fields, subject: str | None) -> Probe:
+def _probe(row: Fields, worded: Callable[[Fields], str]) -> Probe:
     kinds = tuple(str(kind) for kind in ProbeKind)
     kind = row.text("kind")
     if kind not in kinds:
         raise row.error(
             "kind", "is no probe kind", expected="one of " + ", ".join(kinds), found=kind
         )
-    prompt = fill(row, "prompt", row.text("prompt"), subject)
+    prompt = worded(row)
     answers = row.optional(row.texts, "answers") or ()
     row.end()
     return row.make(lambda: Probe(ProbeKind(kind), prompt, answers))

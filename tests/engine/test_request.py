@@ -93,5 +93,8 @@ def test_records_read_back_exactly(
 
 
 def test_braces_are_text_once_a_request_is_made() -> None:
+    asked = Probe(ProbeKind.PARAPHRASE, "{} is", ("falsy",))
+    made = EditRequest("an empty dict is {}", "falsy", probes=(asked,))
+    assert EditRequest.from_json(made.to_json()) == made
     request = EditRequest("an empty dict is {}", "falsy", "dict")
     assert EditRequest.from_json(request.to_json()) == request
