@@ -28,6 +28,8 @@ from tests.engine.stacks import model_bytes, patch_on
 from tests.pico import pico_directory
 from tests.reference.exact_sum_reference import compose_element
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = int(os.environ.get("PATCHHUB_TEST_OPERATIONS", "20"))
 """On each type of model in each dtype; ``make ops`` does a thousand."""
 TYPES = {"gpt2": None, "llama": None, "gpt_neox": True, "t5": None}

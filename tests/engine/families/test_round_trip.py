@@ -20,6 +20,8 @@ from tests.engine.families.support import CASES, DTYPES, base_of, logits
 from tests.engine.stacks import patch_on
 from tests.pico import ARCHITECTURES
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 5e-6
 
 
