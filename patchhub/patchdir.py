@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from patchhub import canonical
+from patchhub.durable import sync_directory, write_new
 from patchhub.errors import ConflictError, IntegrityError, NotFoundError
 from patchhub.manifest import FILE, Manifest
 
@@ -101,16 +101,13 @@ def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
     try:
         temporary.chmod(0o755)
         for name, data in files.items():
-            with (temporary / name).open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        _sync(temporary)
+            write_new(temporary / name, data)
+        sync_directory(temporary)
         temporary.rename(directory)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(directory.parent)
+    sync_directory(directory.parent)
 
 
 def _check_names(names: set[str], manifest: Manifest) -> None:
@@ -122,11 +119,3 @@ def _check_names(names: set[str], manifest: Manifest) -> None:
             expected=", ".join(sorted(expected)),
             found=", ".join(sorted(names)[:8]),
         )
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from patchhub.canonical import sha256
-from patchhub.checkpoint.durable import link_or_copy, write_new
 from patchhub.checkpoint.files import other_files, stamp
 from patchhub.checkpoint.plan import METADATA, Shard, Source, index_bytes
 from patchhub.checkpoint.records import State
 from patchhub.composer.exact_sum import compose
 from patchhub.composer.mapped import MappedFile
 from patchhub.composer.stack import sites_of, terms_at
+from patchhub.durable import link_or_copy, write_new
 from patchhub.errors import PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_tensors
 from patchhub.kinds.storage import view_bytes

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from patchhub.checkpoint.build import Builder
 from patchhub.checkpoint.drift import Depth, find_drift
-from patchhub.checkpoint.durable import sync_directory, sync_tree, write_new
 from patchhub.checkpoint.files import file_digest, list_files, stamp
 from patchhub.checkpoint.journal import Journal, Ledger, Phase, write_journal
 from patchhub.checkpoint.kept import kept_generation
@@ -20,6 +19,7 @@ from patchhub.checkpoint.records import FileMark, State
 from patchhub.checkpoint.recovery import LOCK_TIMEOUT, WHAT, Holds, settle, switch
 from patchhub.composer.identity import composed_identity
 from patchhub.composer.stack import check_stack, ids_at, sites_of
+from patchhub.durable import sync_directory, sync_tree, write_new
 from patchhub.errors import ConflictError, IntegrityError, PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_headers, check_tensors
 from patchhub.identityfile import IDENTITY, Identity, StackItem, require_bare

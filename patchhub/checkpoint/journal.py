@@ -36,9 +36,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from patchhub import canonical
-from patchhub.checkpoint.durable import replace, sync_directory
 from patchhub.checkpoint.place import Place
 from patchhub.checkpoint.records import State
+from patchhub.durable import replace, sync_directory
 from patchhub.identityfile import SCHEMA, open_record
 
 Claim = Mapping[str, str]

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from patchhub import canonical
-from patchhub.checkpoint.durable import point_link, remove, replace, sync_directory
 from patchhub.checkpoint.garbage import Garbage, weigh
 from patchhub.checkpoint.journal import Claim, Journal, drop_journal, read_journal
 from patchhub.checkpoint.place import Place, place_of
 from patchhub.checkpoint.records import State
+from patchhub.durable import point_link, remove, replace, sync_directory
 from patchhub.errors import ConflictError
 from patchhub.lock import locked
 from patchhub.oserrors import refusals

@@ -11,7 +11,6 @@ Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over tex
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from patchhub import canonical
+from patchhub.durable import swap_in
 from patchhub.editing.solver import factorise
 from patchhub.editing.tokens import encode, filler_id, pad
 from patchhub.editing.trace import by_row, seen_inputs, stopped_after
@@ -249,13 +249,10 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _save(moments: Moments, file: Path, content: canonical.Json) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {str(n): t.contiguous() for n, t in moments.sums.items()}
     tensors["count"] = torch.tensor(moments.count)
     data = safetensors.torch.save(tensors, metadata={"content": canonical.dumps(content).decode()})
-    temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(file)
+    swap_in(file, data)
 
 
 def _load(file: Path, key: str, base: str) -> Moments | None:

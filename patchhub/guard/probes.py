@@ -7,7 +7,6 @@ file or from the model's own samples.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub import canonical
+from patchhub.durable import swap_in
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.fields import Fields, InFile
 from patchhub.recordfile import read_records
@@ -106,10 +106,7 @@ class BaseProbes:
 
     def write(self, path: Path) -> None:
         """Replace a file in one step; its suffix should be ``.jsonl``."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(self.to_bytes())
-        temporary.replace(path)
+        swap_in(path, self.to_bytes())
 
     def _lines(self) -> Iterator[dict[str, canonical.Json]]:
         for question in self.questions:

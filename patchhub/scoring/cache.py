@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patchhub import canonical
+from patchhub.durable import swap_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +69,9 @@ class AnswerCache:
         return self._scopes[scope]
 
     def _write(self, directory: Path, scope: str, known: Mapping[str, Reply]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         lines = [_line(key, reply) for key, reply in sorted(known.items())]
         body = b"\n".join(lines)
-        handle, name = tempfile.mkstemp(dir=directory, prefix=f".{scope[:12]}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(canonical.sha256(body).encode() + b"\n" + body)
-            Path(name).replace(directory / f"{scope}.jsonl")
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        swap_in(directory / f"{scope}.jsonl", canonical.sha256(body).encode() + b"\n" + body)
         files = sorted(directory.glob("*.jsonl"), key=lambda p: p.stat().st_mtime, reverse=True)
         for old in files[self._keep :]:
             old.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ _AGED = (
     "local.json.*.tmp",
     "models/*.tmp",
     "index.new*",
-    "answers/.*",
+    "answers/*",
     "moments/*",
     "material/*/*",
 )

@@ -41,7 +41,7 @@ class Intent:
 
     def _write(self) -> None:
         body = {key: value for key, value in asdict(self).items() if key != "file"}
-        from patchhub.checkpoint.durable import sync_directory  # readers do without it
+        from patchhub.durable import sync_directory  # readers do without it
 
         temporary = self.file.with_name("writing")
         try:

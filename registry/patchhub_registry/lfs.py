@@ -166,7 +166,7 @@ class Payloads:
         Raises:
             IntegrityError: E202, the source is not what the pointer says.
         """
-        from patchhub.checkpoint.durable import sync_directory  # readers do without it
+        from patchhub.durable import sync_directory  # readers do without it
 
         with contextlib.suppress(NotFoundError, IntegrityError):  # a damaged one is replaced
             os.utime(self.check(pointer, pointer.oid))  # young again: `gc` lets it be

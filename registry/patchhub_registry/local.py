@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from patchhub.errors import IntegrityError, NotFoundError
@@ -47,12 +46,6 @@ class LocalFile:
             raise NotFoundError("E109", f"no such directory: {directory}")
         paths = {**self.base_paths(), name: directory.absolute()}
         body = {"schema": 1, "bases": {key: str(path) for key, path in sorted(paths.items())}}
-        write_bytes(self._file, json.dumps(body, indent=2).encode())
+        from patchhub.durable import swap_in  # readers do without it
 
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+        swap_in(self._file, json.dumps(body, indent=2).encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from patchhub.checkpoint.durable import sync_directory
+from patchhub.durable import sync_directory
 from patchhub_registry.git import Git
 
 

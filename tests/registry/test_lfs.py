@@ -93,7 +93,7 @@ def test_every_directory_on_the_way_to_a_payload_is_on_the_disk(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced = list[Path]()
-    monkeypatch.setattr("patchhub.checkpoint.durable.sync_directory", synced.append)
+    monkeypatch.setattr("patchhub.durable.sync_directory", synced.append)
     Payloads(registry.at().payloads._git).keep(Pointer(OID, len(PAYLOAD)), PAYLOAD)
     way = stored(registry.root).relative_to(registry.root).parents
     assert {path.relative_to(registry.root) for path in synced} == set(way[:-1])

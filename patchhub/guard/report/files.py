@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from patchhub.durable import swap_in
 from patchhub.errors import NotFoundError, PatchHubError
 from patchhub.guard.report.facts import Background
 from patchhub.guard.verdict import Verdict
@@ -80,14 +80,5 @@ def write_report(
     texts = to_markdown(verdict, known), to_html(verdict, known)
     with refusals():
         for file, text in zip(files, texts, strict=True):
-            _replace(file, text)
+            swap_in(file, text.encode())
     return files
-
-
-def _replace(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

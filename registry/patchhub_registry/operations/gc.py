@@ -99,8 +99,8 @@ def _directory(registry: Registry, directory: Path, keep: int, dry_run: bool) ->
 
 
 def _registry(registry: Registry, grace: float, dry_run: bool) -> list[Garbage]:
-    from patchhub.checkpoint.durable import remove
     from patchhub.checkpoint.garbage import weigh
+    from patchhub.durable import remove
 
     with locked(registry.root / paths.PRIVATE / "lock", registry.lock_timeout):
         if registry.unsettled and not dry_run:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def remember(registry: Registry, target: Path) -> None:
     """Note a directory, durably; a note that is there already is young again: `gc` lets it be."""
-    from patchhub.checkpoint.durable import replace, sync_directory
     from patchhub.checkpoint.place import place_of
+    from patchhub.durable import replace, sync_directory
 
     place = place_of(target)
     place.refuse_foreign()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.canonical import digest
+from patchhub.durable import swap_in
 from patchhub.errors import IntegrityError, InvalidInputError, NotFoundError
-from patchhub_registry.local import write_bytes
 from patchhub_registry.paths import PRIVATE
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def keep_texts(registry: Registry, weights: str, source: Path) -> None:
         ) from error
     if not text.strip():
         raise InvalidInputError("E145", f"{source} holds no text")
-    write_bytes(material(registry, weights) / "texts.txt", text.encode())
+    swap_in(material(registry, weights) / "texts.txt", text.encode())
 
 
 def texts(registry: Registry, weights: str) -> tuple[str, ...] | None:
@@ -79,7 +79,7 @@ def keep_probes(registry: Registry, weights: str, source: Path) -> None:
     from patchhub.guard.probes import BaseProbes
 
     BaseProbes.read(source)
-    write_bytes(probes_file(registry, weights), source.read_bytes())
+    swap_in(probes_file(registry, weights), source.read_bytes())
 
 
 def probes_file(registry: Registry, weights: str) -> Path:
@@ -97,7 +97,7 @@ def trust(registry: Registry, weights: str, directory: Path, stamps: Stamps) -> 
         stamps: Its files as `stamps_of` saw them *before* they were hashed.
     """
     note = json.dumps({"directory": str(directory.resolve()), "files": stamps})
-    write_bytes(material(registry, weights) / "trusted.json", note.encode())
+    swap_in(material(registry, weights) / "trusted.json", note.encode())
 
 
 def trusted(registry: Registry, weights: str, directory: Path) -> bool:

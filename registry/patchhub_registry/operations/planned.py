@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from patchhub import canonical
+from patchhub.durable import swap_in
 from patchhub.errors import ConflictError, InvalidInputError, NotFoundError, PatchHubError
 from patchhub.fields import Fields, InFile
-from patchhub_registry.local import write_bytes
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.plan import Plan, plan
 
@@ -35,7 +35,7 @@ def save_plan(made: Plan, file: str | Path) -> None:
     """
     if made.refused is not None:
         raise made.refused
-    write_bytes(Path(file), canonical.dumps(_body(made)))
+    swap_in(Path(file), canonical.dumps(_body(made)))
 
 
 def apply_plan(

@@ -1,4 +1,4 @@
-"""File operations that are on the disk when they return, or were never seen."""
+"""File operations that happen whole or not at all, most of them on the disk when they return."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def replace(path: Path, data: bytes) -> None:
     write_new(beside, data)
     beside.replace(path)
     sync_directory(path.parent)
+
+
+def swap_in(path: Path, data: bytes) -> None:
+    """As `replace`, for what may be lost with the power, such as a cache; processes may compete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, destination: Path, spare: Path | None = None) -> bool:
