@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 _NO_LINK = {
@@ -29,8 +30,13 @@ def replace(path: Path, data: bytes) -> None:
     """Give a file new content in one step; the directory must be on one file system."""
     beside = path.with_name(f"{path.name}.tmp")
     beside.unlink(missing_ok=True)
-    write_new(beside, data)
-    beside.replace(path)
+    try:
+        write_new(beside, data)
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 
