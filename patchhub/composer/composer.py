@@ -204,8 +204,9 @@ class Composer:
     def _parameters(self, sites: dict[str, Site]) -> dict[str, nn.Parameter]:
         """The parameter of each site; one that several stored tensors share cannot be written."""
         stored: dict[int, set[str]] = {}
+        held = dict(self._model.named_parameters(remove_duplicate=False))
         for name, loaded in self._loaded.items():
-            stored.setdefault(id(self._model.get_parameter(loaded)), set()).add(name)
+            stored.setdefault(id(held.get(loaded)), set()).add(name)
         parameters: dict[str, nn.Parameter] = {}
         for name, site in sites.items():
             parameter = parameter_for(self._model, site)

@@ -128,6 +128,7 @@ class _Tiles:
         self._differ, self._sizes = np.empty(shape, np.bool_), np.empty(shape, np.uint16)
         if base.dtype == torch.float32:
             update.subtract(self._error)
+        self._smallest = _least_size(self._error, base.dtype) if base.itemsize == 2 else 0
         self._direct = out.dtype == base.dtype and out.device.type == "cpu"
         self._open: list[NDArray[np.intp]] = []
 
@@ -183,12 +184,6 @@ class _Tiles:
         if sizes.size and sizes.min() < self._smallest:
             differ |= sizes < self._smallest
 
-    @property
-    def _smallest(self) -> int:
-        """Bits without the sign of what is too small for `_narrow`, from there upwards."""
-        limit = torch.tensor(2 * max(2.0**25 * self._error, 2.0**-100), dtype=torch.float64)
-        return 2 * (int(limit.to(self._base.dtype).view(torch.int16)) + 1)
-
     def _decide(self, places: Tensor) -> None:
         """Sum single elements, by their index in the stored layout, and write them."""
         for part in torch.split(places, max(1, TABLE // (self._update.count + 1))):
@@ -198,6 +193,12 @@ class _Tiles:
                 row, column = column, row
             found = round_sums(self._base[where], self._update.products(row, column))
             self._out[where] = found.to(self._out.device, self._out.dtype)
+
+
+def _least_size(error: float, dtype: torch.dtype) -> int:
+    """Bits without the sign, times two, of the least result that `_Tiles._narrow` can vouch for."""
+    limit = torch.tensor(2 * max(2.0**25 * error, 2.0**-100), dtype=torch.float64)
+    return 2 * (int(limit.to(dtype).view(torch.int16)) + 1)
 
 
 def require_subnormals() -> None:

@@ -23,8 +23,8 @@ BITS = {
     torch.float64: torch.int64,
 }
 """The dtypes that can be patched, each with the integers that show its bits."""
-_FEW = 2048
-"""Terms that are summed without error at once: sorting them out would take longer."""
+_FEW = 32
+"""Elements that are summed without error at once: sorting them out would take longer."""
 
 
 def error_bound(count: int, size: float | Tensor) -> float | Tensor:
@@ -58,7 +58,7 @@ def round_sums(own: Tensor, products: Tensor) -> Tensor:
     moved = (products != 0).any(1) & own.isfinite()
     table = torch.cat([own.double()[:, None], products], dim=1)
     result = own
-    if own.dtype != torch.float64 and table.numel() > _FEW:
+    if own.dtype != torch.float64 and len(table) > _FEW:
         total, error = table.sum(1), error_bound(table.shape[1], table.abs().sum(1))
         low, high = round_once(total - error, own.dtype), round_once(total + error, own.dtype)
         settled = low.view(BITS[own.dtype]) == high.view(BITS[own.dtype])
