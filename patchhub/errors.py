@@ -163,6 +163,7 @@ CODES: dict[str, str] = {
     "E151": "no such check",
     "E152": "no such device",
     "E153": "plugin is broken",
+    "E154": "results file is wrong",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",

@@ -1,0 +1,1 @@
+"""Datasets, experiments, tables, plots and advice: which method, what it breaks, what it costs."""
