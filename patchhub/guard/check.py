@@ -15,6 +15,7 @@ from patchhub.guard.measurement import Failure, Finding, Trial
 from patchhub.guard.probes import BaseProbes
 from patchhub.request import LOCALITY, EditRequest, Probe
 from patchhub.scoring import answers
+from patchhub.scoring.agreement import agreement
 from patchhub.scoring.intervals import mean_interval, wilson
 from patchhub.scoring.questions import Answer, Question
 
@@ -183,7 +184,7 @@ def becomes(asked: Asked, before: Answer, after: Answer) -> Trial:
     """The edit must make the model say one of the accepted answers."""
     failure = Failure(asked.question.prompt, asked.question.answers[0], before.text, after.text)
     counts = not asked.given or answers.matches(before.text, asked.given)
-    return Trial(failure, before.score, after.score, counts, margins(before, after))
+    return _trial(failure, before, after, counts)
 
 
 def stays(asked: Asked, before: Answer, after: Answer) -> Trial:
@@ -196,9 +197,15 @@ def stays(asked: Asked, before: Answer, after: Answer) -> Trial:
         expected = asked.question.answers[0]
         failure = Failure(asked.question.prompt, expected, before.text, after.text)
         counts = before.correct is True
-        return Trial(failure, before.score, after.score, counts, margins(before, after))
+        return _trial(failure, before, after, counts)
     failure = Failure(asked.question.prompt, before.text, before.text, after.text)
-    return Trial(failure, 1.0, float(answers.same(before.text, after.text)))
+    same = agreement(before, after)
+    return Trial(failure, 1.0, same, same=same)
+
+
+def _trial(failure: Failure, before: Answer, after: Answer, counts: bool) -> Trial:
+    same = agreement(before, after)
+    return Trial(failure, before.score, after.score, counts, margins(before, after), same)
 
 
 def margins(before: Answer, after: Answer) -> tuple[float, float] | None:

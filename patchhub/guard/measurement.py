@@ -70,6 +70,8 @@ class Trial:
         after: Score with it; 1.0 passes.
         counts: Whether its precondition holds.
         margins: Under likelihood, the magnitudes without and with the edit.
+        same: How far the answer is the one without the edit (`patchhub.scoring.agreement`); None
+            where no answers are compared.
     """
 
     failure: Failure
@@ -77,6 +79,7 @@ class Trial:
     after: float
     counts: bool = True
     margins: tuple[float, float] | None = None
+    same: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Answer:
         tokens: Generation: all generated ids. Teacher forcing: the most likely id at each position
             of the answer.
         margin: Likelihood: probability per token of the answer minus the rival's, in [-1, 1].
+        protocol: How it was asked.
     """
 
     text: str
@@ -50,3 +51,4 @@ class Answer:
     score: float
     tokens: tuple[int, ...] = ()
     margin: float | None = None
+    protocol: Protocol = Protocol.GENERATION

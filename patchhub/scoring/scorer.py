@@ -220,14 +220,16 @@ def _text(key: _Key) -> str:
 
 def _judge(question: Question, reply: Reply, protocol: Protocol) -> Answer:
     if not question.answers:
-        return Answer(reply.text, None, 0.0, reply.tokens)
+        return Answer(reply.text, None, 0.0, reply.tokens, protocol=protocol)
     if protocol is Protocol.LIKELIHOOD:
         both = Preference(*reply.values)
         said = f"{question.answers[0]} {both.share:.3f}, {question.rival} {both.rival_share:.3f}"
-        return Answer(said, both.success, float(both.success), margin=both.magnitude)
+        return Answer(
+            said, both.success, float(both.success), margin=both.magnitude, protocol=protocol
+        )
     if protocol.generates:
         correct = answers.matches(reply.text, question.answers)
-        return Answer(reply.text, correct, float(correct), reply.tokens)
+        return Answer(reply.text, correct, float(correct), reply.tokens, protocol=protocol)
     hits = sum(a == b for a, b in zip(reply.tokens, reply.wanted, strict=True))
     score = hits / len(reply.wanted) if reply.wanted else 0.0
-    return Answer(reply.text, score == 1.0, score, reply.tokens)
+    return Answer(reply.text, score == 1.0, score, reply.tokens, protocol=protocol)
