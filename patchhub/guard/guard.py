@@ -12,7 +12,7 @@ from patchhub.guard.catalog import check_names, load_check
 from patchhub.guard.check import Below, Case, Check, Wants
 from patchhub.guard.judging import check_waivers, is_waived, judge
 from patchhub.guard.measurement import Measurement
-from patchhub.guard.policy import Policy
+from patchhub.guard.policy import Policy, PromptFormat
 from patchhub.guard.probes import BaseProbes
 from patchhub.guard.rules import Rule
 from patchhub.guard.session import Progress, Seen, Session, unique
@@ -69,7 +69,14 @@ def check(
     below = tuple(_below(one, known or {}) for one in composer.stack)
     tasks = _tasks(policy, Case(tuple(requests), own, patch, below))
     wanted = [(task.protocol, task.wants) for task in tasks]
-    session = Session(base, wanted, policy, cache or AnswerCache(), progress)
+    session = Session(
+        base,
+        wanted,
+        cache or AnswerCache(),
+        max_new_tokens=policy.max_new_tokens,
+        chat=policy.prompt_format is PromptFormat.CHAT,
+        progress=progress,
+    )
     identity, stack = composer.identity, tuple(one.id for one in composer.stack)
     before = session.observe("before", identity)
     with composer.applied(patch):

@@ -12,7 +12,6 @@ from patchhub import canonical
 from patchhub.composer.composer import Composer
 from patchhub.errors import InvalidInputError
 from patchhub.guard.check import Wants
-from patchhub.guard.policy import Policy, PromptFormat
 from patchhub.loading import LoadedBase, load_base
 from patchhub.patch import Patch
 from patchhub.scoring.cache import AnswerCache
@@ -64,8 +63,9 @@ class Session:
     Args:
         base: The base; its model is in the state to be observed whenever `observe` is called.
         wanted: What is to be known, by protocol.
-        policy: How long answers may be and how instructions are put.
         cache: Keeps answers.
+        max_new_tokens: Longest answer under generation.
+        chat: Put instructions by the tokenizer's chat template, where it has one.
         progress: Told phase, units done, units in all.
     """
 
@@ -73,16 +73,18 @@ class Session:
         self,
         base: LoadedBase,
         wanted: Wanted,
-        policy: Policy,
         cache: AnswerCache,
+        *,
+        max_new_tokens: int,
+        chat: bool = True,
         progress: Progress | None = None,
     ) -> None:
         self._base = base
         self._wanted = wanted
         self._cache = cache
         self._progress = progress
-        self._max_new_tokens = policy.max_new_tokens
-        self._instruction = replace(SHORT_ANSWER, chat=policy.prompt_format is PromptFormat.CHAT)
+        self._max_new_tokens = max_new_tokens
+        self._instruction = replace(SHORT_ANSWER, chat=chat)
         self._texts = unique(text for _, wants in wanted for text in wants.texts)
         self._openings = unique(text for _, wants in wanted for text in wants.openings)
 

@@ -126,7 +126,7 @@ def test_a_base_that_runs_in_the_dtype_is_not_loaded_again(
 
 def test_there_is_no_such_dtype(base: LoadedBase) -> None:
     wanted = [(Protocol.GENERATION, Wants((Question(PROMPT),), cast="int4"))]
-    session = Session(base, wanted, POLICY, AnswerCache())
+    session = Session(base, wanted, AnswerCache(), max_new_tokens=POLICY.max_new_tokens)
     after = session.observe("after", "i")
     with pytest.raises(InvalidInputError) as caught:
         session.observe_casts(after, "i", [])
