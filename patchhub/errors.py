@@ -164,6 +164,9 @@ CODES: dict[str, str] = {
     "E152": "no such device",
     "E153": "plugin is broken",
     "E154": "results file is wrong",
+    "E155": "job failed",
+    "E156": "job is wrong",
+    "E159": "results do not go together",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",

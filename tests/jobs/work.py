@@ -1,0 +1,63 @@
+"""Small job functions for the tests; the pool's processes look them up here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from patchhub.jobs import Job, Work
+
+
+def add(work: Work) -> None:
+    """The job's number plus those of the jobs that it needs; ``site["log"]`` takes a note."""
+    total = int(str(work.inputs["number"])) + sum(number(path) for path in work.needed.values())
+    if "seconds" in work.site:
+        time.sleep(float(work.site["seconds"]))
+    (work.out / "deep").mkdir()
+    (work.out / "deep" / "text").write_text(" ".join(work.needed))
+    (work.out / "number").write_text(str(total))
+    if "log" in work.site:
+        with Path(work.site["log"]).open("a") as stream:
+            stream.write(f"{work.inputs['number']}\n")
+
+
+def number(result: Path) -> int:
+    """What `add` found."""
+    return int((result / "number").read_text())
+
+
+def fail(work: Work) -> None:
+    """Raises, unless the site says that it is mended."""
+    if "mended" not in work.site:
+        raise ValueError(f"cannot do {work.inputs['number']}")
+    add(work)
+
+
+def leave(work: Work) -> None:
+    """Tries to end the process politely."""
+    raise SystemExit(f"bye {work.inputs['number']}")
+
+
+def die(work: Work) -> None:
+    """Kills its own process, as the system does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def where(work: Work) -> None:
+    """Process and thread settings."""
+    (work.out / "pid").write_text(str(os.getpid()))
+    (work.out / "threads").write_text(os.environ["OMP_NUM_THREADS"])
+    time.sleep(0.05)
+
+
+def link(work: Work) -> None:
+    """Writes what is no plain file."""
+    (work.out / "link").symlink_to("/")
+
+
+def job(n: int, *needs: Job, run: str = "add", label: str = "", **site: str) -> Job:
+    """A job with this number."""
+    keys = tuple(one.key for one in needs)
+    return Job(f"{__name__}:{run}", {"number": n}, keys, label or run, site)
