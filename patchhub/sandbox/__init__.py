@@ -14,10 +14,12 @@ from patchhub.errors import NotFoundError
 
 if TYPE_CHECKING:
     from patchhub.sandbox.probes import edit_requests, request_for
+    from patchhub.sandbox.tasks import choice_items
     from patchhub.sandbox.text import texts
     from patchhub.sandbox.world import Fact, World
 
 __all__ = [
+    "choice_items",
     "edit_requests",
     "facts",
     "load_world",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "choice_items": "patchhub.sandbox.tasks",
     "edit_requests": "patchhub.sandbox.probes",
     "request_for": "patchhub.sandbox.probes",
     "texts": "patchhub.sandbox.text",
