@@ -166,6 +166,7 @@ CODES: dict[str, str] = {
     "E154": "results file is wrong",
     "E155": "job failed",
     "E156": "job is wrong",
+    "E157": "no method can make the edit",
     "E159": "results do not go together",
     # E2xx integrity
     "E201": "patch was made for another base",
@@ -190,6 +191,7 @@ CODES: dict[str, str] = {
     "E401": "guard said no",
     "E402": "policy does not allow this",
     "E403": "verdict is missing or belongs to another patch",
+    "E404": "guard said no to every method",
     # E5xx busy
     "E501": "lock is held by another process",
     "E502": "file system does not support locks",
@@ -199,5 +201,6 @@ CODES: dict[str, str] = {
     "E703": "arithmetic of this process is not IEEE 754",
     "E704": "the operating system refused",
     "E705": "optional part is not installed",
+    "E706": "process ended before its work",
 }
 """Meaning of every code; a test holds this table against the sources."""
