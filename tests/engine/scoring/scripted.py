@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -32,10 +32,11 @@ class ScriptedLM(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1), requires_grad=False)
         self.device, self.dtype = torch.device("cpu"), torch.float32
         self.end = int(tokenizer.eos_token_id)
-        self.rows = [
-            (tokenizer(p)["input_ids"], [*tokenizer(p + t)["input_ids"], self.end])
-            for p, t in script.items()
-        ]
+        self.following: dict[tuple[int, ...], int] = {}
+        for prompt, text in script.items():
+            whole = (*tokenizer(prompt + text)["input_ids"], self.end)
+            for i in range(len(tokenizer(prompt)["input_ids"]), len(whole)):
+                self.following[whole[:i]] = whole[i]
         self.calls = 0
         self.asked = 0
 
@@ -55,18 +56,17 @@ class ScriptedLM(nn.Module):
             self.asked += len(ids)
         logits = torch.zeros(*input_ids.shape, self.config.vocab_size)
         for row, (line, mask) in enumerate(zip(ids, attention_mask, strict=True)):
-            seen = line[mask.bool()].tolist()
+            seen = tuple(line[mask.bool()].tolist())
             for column in range(input_ids.shape[1]):
-                prefix = seen[: len(seen) - (input_ids.shape[1] - 1 - column)]
-                logits[row, column, self._next(prefix)] = 5.0
+                behind = input_ids.shape[1] - 1 - column
+                logits[row, column] = self.after(seen[: len(seen) - behind])
         return SimpleNamespace(logits=logits, past_key_values=_History(ids))
 
-    def _next(self, prefix: Sequence[int]) -> int:
-        best = self.end
-        for prompt, whole in self.rows:
-            if len(prefix) >= len(prompt) and whole[: len(prefix)] == list(prefix) != whole:
-                best = whole[len(prefix)]
-        return best
+    def after(self, prefix: tuple[int, ...]) -> Tensor:
+        """Logits (v,) behind the tokens read so far."""
+        logits = torch.zeros(self.config.vocab_size)
+        logits[self.following.get(prefix, self.end)] = 5.0
+        return logits
 
 
 def scripted(script: Mapping[str, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
