@@ -14,7 +14,7 @@ from patchhub.jobs.plan import Plan
 _MOVED = 0.25
 """Relative change of a mean duration after which the chains are measured again."""
 _SLACK = 0.5
-"""Share of the time left up to which a chain may wait for jobs of the same site."""
+"""Share of the time left up to which a chain may wait while a worker goes on with its site."""
 
 _Site = tuple[tuple[str, str], ...]
 
@@ -51,7 +51,7 @@ class Schedule:
             self._measure()
         best = min(heap for heap in self._heaps.values() if heap)
         same = self._heaps.get(_site(site)) if site is not None else None
-        if same and -best[0][0] <= _SLACK * self._work() / self._workers:
+        if same and self._may_wait(-best[0][0], -same[0][0]):
             best = same
         _, _, key = heapq.heappop(best)
         self._ready.discard(key)
@@ -91,8 +91,10 @@ class Schedule:
         del self.running[key]
         self._counts[self._plan.jobs[key].label] -= 1
 
-    def _work(self) -> float:
-        return sum(n * self._seconds[label] for label, n in self._counts.items())
+    def _may_wait(self, longest: float, same: float) -> bool:
+        """Whether a worker may go on with its site although a longer chain is to begin."""
+        left = sum(n * self._seconds[label] for label, n in self._counts.items())
+        return longest <= max(same, _SLACK * left / self._workers)
 
     def _moved(self) -> bool:
         for label, n in self._counts.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from patchhub.errors import BusyError, InvalidInputError, NotFoundError, PatchHubError
 from patchhub.jobs import Inline, Job, JobStore, run_jobs
 from tests.jobs.work import job, number
+
+MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -154,11 +156,13 @@ class Log(Inline):
 @settings(max_examples=40, deadline=None)
 @given(graphs(), st.data())
 def test_every_job_once_and_after_its_needs(
-    tmp_path_factory: pytest.TempPathFactory,
-    graph: Sequence[tuple[int, ...]],
-    data: st.DataObject,
+    graph: Sequence[tuple[int, ...]], data: st.DataObject
 ) -> None:
-    folder = tmp_path_factory.mktemp("graph")
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        check_graph(Path(folder), graph, data)
+
+
+def check_graph(folder: Path, graph: Sequence[tuple[int, ...]], data: st.DataObject) -> None:
     jobs: list[Job] = []
     for i, needs in enumerate(graph):
         label = data.draw(st.sampled_from("ab"))
@@ -175,4 +179,3 @@ def test_every_job_once_and_after_its_needs(
     for i, needs in enumerate(graph):
         expected.append(i + sum(expected[need] for need in needs))
     assert [number(result(store, one)) for one in jobs] == expected
-    shutil.rmtree(folder)

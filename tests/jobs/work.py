@@ -45,6 +45,21 @@ def die(work: Work) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def crash(work: Work) -> None:
+    """Dies of a fault, as native code may, with words on stderr."""
+    os.write(2, b"my last words\n")
+    os.abort()
+
+
+def wait(work: Work) -> None:
+    """Writes something and never ends; the log tells its process."""
+    (work.out / "half").write_text("half")
+    log = Path(work.site["log"])
+    log.with_suffix(".new").write_text(str(os.getpid()))
+    log.with_suffix(".new").rename(log)
+    time.sleep(600)
+
+
 def where(work: Work) -> None:
     """Process and thread settings."""
     (work.out / "pid").write_text(str(os.getpid()))
@@ -55,6 +70,15 @@ def where(work: Work) -> None:
 def link(work: Work) -> None:
     """Writes what is no plain file."""
     (work.out / "link").symlink_to("/")
+
+
+def content(store: Path) -> dict[str, bytes]:
+    """All that a store holds but what was observed, by path."""
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in store.rglob("*")
+        if path.is_file() and path.name not in ("took.json", "lock")
+    }
 
 
 def job(n: int, *needs: Job, run: str = "add", label: str = "", **site: str) -> Job:
