@@ -48,7 +48,7 @@ def test_no_place_for_a_report_is_said_before_the_check(refused: Refused) -> Non
 def test_without_matplotlib_nothing_is_checked(
     refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patchhub.guard.report.files.find_spec", lambda name: None)
+    monkeypatch.setattr("patchhub.reporting.pictures.find_spec", lambda name: None)
     assert "patchhub[report]" in refused("E705", 1, "check", "born", "--report", "verdict")
 
 

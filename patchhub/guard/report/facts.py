@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from patchhub.guard.measurement import Measurement, Trial
 from patchhub.guard.verdict import Verdict
+from patchhub.reporting.text import number, short
 from patchhub.request import EditRequest
 
 if TYPE_CHECKING:
@@ -164,20 +165,3 @@ def word(trial: Trial) -> str:
     if not trial.counts:
         return "does not count"
     return "pass" if trial.after >= 1.0 else "fail"
-
-
-def number(value: float) -> str:
-    """Three digits; words where there is no number."""
-    if math.isnan(value):
-        return "not a number"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    text = f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
-    return "0.000" if text == "-0.000" else text
-
-
-def short(text: str, size: int = _CUT) -> str:
-    """One line of text: what cannot be seen is spelled out, what is long is cut."""
-    line = " ".join(text.split())
-    seen = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    return seen if len(seen) <= size else seen[: size - 1] + "…"

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from patchhub.durable import swap_in
-from patchhub.errors import NotFoundError, PatchHubError
+from patchhub.errors import NotFoundError
 from patchhub.guard.report.facts import Background
 from patchhub.guard.verdict import Verdict
 from patchhub.oserrors import refusals
+from patchhub.reporting.pictures import ensure_plots
 
 _SUFFIXES = (".md", ".html")
-
-
-def ensure_plots() -> None:
-    """Pass if pictures can be drawn; ask before a long check.
-
-    Raises:
-        PatchHubError: E705.
-    """
-    if find_spec("matplotlib") is None:
-        raise PatchHubError(
-            "E705",
-            "a report needs matplotlib, which is not installed",
-            expected="the extra `report`",
-            hint="pip install 'patchhub[report]'",
-        )
 
 
 def report_files(path: str | Path, patch: str) -> tuple[Path, Path]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from patchhub.guard.measurement import Failure, Measurement
 from patchhub.guard.report.facts import (
@@ -14,27 +13,21 @@ from patchhub.guard.report.facts import (
     headline,
     judgement,
     notes,
-    number,
     probes,
     row,
-    short,
     title,
     word,
 )
 from patchhub.guard.verdict import Verdict
+from patchhub.reporting.markdown import escaped, table
+from patchhub.reporting.text import number, short
 
 _CELLS = 10
-_SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$@#]|:(?=//)")
 
 
 def to_markdown(verdict: Verdict, background: Background) -> str:
     """The whole file."""
     return "\n".join(_lines(verdict, background)) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows letter by letter inside a line, in a table cell too."""
-    return _SPECIAL.sub(r"\\\g<0>", short(text, 10**6))
 
 
 def _lines(verdict: Verdict, background: Background) -> Iterator[str]:
@@ -48,9 +41,9 @@ def _lines(verdict: Verdict, background: Background) -> Iterator[str]:
         (*map(escaped, row(one)), str(one.outcome), _bar(one), escaped(notes(one)))
         for one in verdict.measurements
     ]
-    yield from _table((*COLUMNS, "outcome", "before → after", "notes"), rows)
+    yield from table((*COLUMNS, "outcome", "before → after", "notes"), rows)
     yield from ("", "## What was measured", "")
-    yield from _table(("", ""), [(a, escaped(b)) for a, b in facts(verdict, background)])
+    yield from table(("", ""), [(a, escaped(b)) for a, b in facts(verdict, background)])
     yield from ("", "## Probes")
     for one in verdict.measurements:
         yield from _probes(one)
@@ -60,7 +53,7 @@ def _failures(one: Measurement) -> Iterator[str]:
     yield from ("", f"## {escaped(one.name)}: {one.outcome}", "", escaped(judgement(one)))
     if one.failures:
         yield ""
-        yield from _table(("prompt", "wanted", "before", "after"), map(_texts, one.failures))
+        yield from table(("prompt", "wanted", "before", "after"), map(_texts, one.failures))
 
 
 def _probes(one: Measurement) -> Iterator[str]:
@@ -69,7 +62,7 @@ def _probes(one: Measurement) -> Iterator[str]:
         return
     yield from ("", f"### {escaped(one.name)}, {escaped(str(one.protocol))}", "")
     rows = ((*_texts(trial.failure), word(trial)) for trial in shown)
-    yield from _table(("prompt", "wanted", "before", "after", "outcome"), rows)
+    yield from table(("prompt", "wanted", "before", "after", "outcome"), rows)
     if more:
         yield from ("", f"and {more} more")
 
@@ -91,10 +84,3 @@ def _blocks(value: float) -> str:
         return ""
     full = round(value * _CELLS)
     return "█" * full + "░" * (_CELLS - full)
-
-
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(headers) + " |"
-    yield "|" + "---|" * len(headers)
-    for cells in rows:
-        yield "| " + " | ".join(cells) + " |"

@@ -6,61 +6,37 @@ measurements give the same bytes.
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from patchhub.guard.measurement import Measurement
+from patchhub.reporting.pictures import drawing, inline, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROLES = ("ink", "muted", "grid", "paper", "before", "pass", "fail", "doubt", "reported")
-"""Names of the page's colours (report.css) that a picture uses."""
+"""Names of the page's colours (page.css) that a picture uses."""
 
 _MARKERS = {"pass": "o", "fail": "X", "undecided": "^", "waived": "s", "reported": "D"}
 _ROLE = {"undecided": "doubt", "waived": "doubt"}
 _ROW = 0.27  # inches
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "patchhub",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "path.simplify": False,
-}
 
 
 def before_after(measurements: Sequence[Measurement]) -> str:
     """An ``<svg>`` element of shares before and after, and of how much of each ceiling is used."""
-    # Colours that nothing else has, exchanged for the page's own.
-    marks = {role: f"#0{i:x}b1c2" for i, role in enumerate(ROLES)}
-    buffer = io.StringIO()
-    figure(measurements, marks, buffer, format="svg")
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    for role, mark in marks.items():
-        text = text.replace(mark, f"var(--{role})")
     label = "Shares before and after the edit, and how much of each ceiling is used; see the table"
-    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return inline(lambda colours: figure(measurements, colours), ROLES, label)
 
 
-def figure(
-    measurements: Sequence[Measurement],
-    colours: Mapping[str, str],
-    target: io.StringIO | io.BytesIO,
-    **options: object,
-) -> None:
-    """Draw into a file object.
+def figure(measurements: Sequence[Measurement], colours: Mapping[str, str]) -> bytes:
+    """The picture as an SVG file.
 
     Args:
         measurements: Those without probes are left out.
         colours: One per role of `ROLES`.
-        target: Where the picture goes.
-        options: For matplotlib's ``savefig``, such as the format.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
     seen = [one for one in measurements if one.n]
@@ -68,9 +44,7 @@ def figure(
     ceilings = [one for one in seen if one.rule == "ceiling" and float(one.floor) > 0]
     parts = [(draw, some) for draw, some in ((_shares, shares), (_used, ceilings)) if some]
     heights = [len(some) + 2.2 for _, some in parts] or [1.0]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's own style would change the picture, and its bytes
-        matplotlib.rcParams.update(_SETTINGS)
+    with drawing():
         made = Figure(figsize=(8.2, _ROW * sum(heights) + 0.3), layout="constrained")
         made.patch.set_alpha(0)
         grid = made.add_gridspec(len(heights), 1, height_ratios=heights)
@@ -78,11 +52,7 @@ def figure(
             axes = made.add_subplot(grid[place])
             _frame(axes, some, colours)
             draw(axes, some, colours)
-        made.savefig(target, metadata=_dateless(options), **options)  # type: ignore[arg-type]
-
-
-def _dateless(options: Mapping[str, object]) -> dict[str, None] | None:
-    return {"Date": None, "Creator": None} if options.get("format") == "svg" else None
+        return saved(made, "svg")
 
 
 def _is_share(one: Measurement) -> bool:

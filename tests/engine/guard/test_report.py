@@ -12,9 +12,9 @@ from patchhub.errors import NotFoundError, PatchHubError
 from patchhub.guard.measurement import Effect, Failure, Measurement, Outcome, Trial
 from patchhub.guard.policy import default_policy
 from patchhub.guard.report import Background, report_files, write_report
-from patchhub.guard.report.markdown import escaped
 from patchhub.guard.report.plots import ROLES, before_after
 from patchhub.guard.verdict import Verdict
+from patchhub.reporting.markdown import escaped
 from patchhub.scoring.protocols import Protocol
 from tests.engine.patches import low_rank
 
@@ -227,7 +227,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> N
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patchhub.guard.report.files.find_spec", lambda name: None)
+    monkeypatch.setattr("patchhub.reporting.pictures.find_spec", lambda name: None)
     with pytest.raises(PatchHubError) as caught:
         write_report(VERDICT, tmp_path / "v")
     assert caught.value.code == "E705"

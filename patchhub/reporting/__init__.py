@@ -1,0 +1,1 @@
+"""How reports look, whatever they say: words, Markdown, a page, pictures. Torch-free."""
