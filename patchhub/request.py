@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,7 @@ from pathlib import Path
 from patchhub import canonical
 from patchhub.errors import InvalidInputError
 from patchhub.fields import UNPORTABLE, Fields, InFile, describe
+from patchhub.occurrences import occurrences
 
 
 class ProbeKind(StrEnum):
@@ -20,24 +20,70 @@ class ProbeKind(StrEnum):
     ALIAS = "alias"
     REVERSED = "reversed"
     ONE_HOP = "one_hop"
+    """What follows from the edit and one further fact."""
+    TWO_HOP = "two_hop"
+    """What follows from the edit and two or more further facts."""
+    LOGICAL = "logical"
+    """What follows from the edit alone, but for a rule of the relation (symmetry, inverse, …)."""
     NEIGHBOURHOOD = "neighbourhood"
     OTHER_RELATION = "other_relation"
     DISTRACTOR = "distractor"
+    UNRELATED = "unrelated"
+    FORGETFULNESS = "forgetfulness"
+    """Other objects of the same subject and relation, where there may be several."""
 
 
-LOCALITY = frozenset({ProbeKind.NEIGHBOURHOOD, ProbeKind.OTHER_RELATION, ProbeKind.DISTRACTOR})
+LOCALITY = frozenset(
+    {
+        ProbeKind.NEIGHBOURHOOD,
+        ProbeKind.OTHER_RELATION,
+        ProbeKind.DISTRACTOR,
+        ProbeKind.UNRELATED,
+        ProbeKind.FORGETFULNESS,
+    }
+)
 """Kinds that ask for what must stay as it is."""
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A question and its accepted answers, written as a probe's are.
+
+    Attributes:
+        prompt: The question.
+        answers: Accepted answers.
+
+    Raises:
+        InvalidInputError: E131.
+    """
+
+    prompt: str
+    answers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_prompt("prompt", self.prompt)
+        for answer in self.answers:
+            _check_answer("answers", answer)
+
+    def to_json(self) -> dict[str, canonical.Json]:
+        """The query as a record."""
+        return {"prompt": self.prompt, "answers": list(self.answers)}
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """One question put to the model before and after an edit.
+    """One test put to the model before and after an edit.
 
     Attributes:
         kind: What it asks about.
         prompt: The question; no white space at its end.
         answers: Accepted answers after the edit, the first one canonical, without a leading space.
             May be empty for the locality kinds only: then the unedited model's answer counts.
+        given: What the unedited model must know for the probe to count: the other facts of a chain.
+        also: Further questions of the same test, such as other wordings.
+        every: Whether all questions of the test must be answered rightly; otherwise one is enough.
+        needs: Ids of other requests that must have been edited too for the probe to count.
+        rival: The answer that must no longer win where two are compared; "" for the usual one.
 
     Raises:
         InvalidInputError: E131.
@@ -46,17 +92,43 @@ class Probe:
     kind: ProbeKind
     prompt: str
     answers: tuple[str, ...] = ()
+    given: tuple[Query, ...] = ()
+    also: tuple[Query, ...] = ()
+    every: bool = False
+    needs: tuple[str, ...] = ()
+    rival: str = ""
 
     def __post_init__(self) -> None:
-        _check_prompt("prompt", self.prompt)
-        for answer in self.answers:
-            _check_answer("answers", answer)
-        if not self.answers and self.kind not in LOCALITY:
+        for name in self.needs:
+            _check_text("needs", name)
+        if self.rival:
+            _check_answer("rival", self.rival)
+        answered = all(query.answers for query in self.queries)  # which also looks at the texts
+        if self.kind not in LOCALITY and not answered:
             raise _wrong("answers", f"a probe of kind {self.kind} needs an answer", None)
+        if not all(query.answers for query in self.given):
+            raise _wrong("given", "a condition needs an answer", None)
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """All questions of the test, its own first."""
+        return (Query(self.prompt, self.answers), *self.also)
 
     def to_json(self) -> dict[str, canonical.Json]:
-        """The probe as a record."""
-        return {"kind": str(self.kind), "prompt": self.prompt, "answers": list(self.answers)}
+        """The probe as a record; what is empty beyond the answers is left out."""
+        value: dict[str, canonical.Json] = {
+            "kind": str(self.kind),
+            "prompt": self.prompt,
+            "answers": list(self.answers),
+        }
+        extra: dict[str, canonical.Json] = {
+            "given": [query.to_json() for query in self.given],
+            "also": [query.to_json() for query in self.also],
+            "every": self.every,
+            "needs": list(self.needs),
+            "rival": self.rival,
+        }
+        return value | {name: found for name, found in extra.items() if found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +185,7 @@ class EditRequest:
                 hint="add the field `subject`",
                 field="subject",
             )
-        places = _occurrences(self.subject, self.prompt)
+        places = occurrences(self.subject, self.prompt)
         if not places:
             raise InvalidInputError(
                 "E132",
@@ -185,24 +257,6 @@ def load_requests(path: Path) -> tuple[EditRequest, ...]:
 def dump_requests(requests: Sequence[EditRequest]) -> bytes:
     """Canonical JSON lines of the requests without their probes."""
     return b"".join(canonical.dumps(r.to_json(probes=False)) + b"\n" for r in requests)
-
-
-def _occurrences(subject: str, prompt: str) -> list[int]:
-    """Starts of the subject in the prompt; with several, those that are whole words."""
-    places = [m.start() for m in re.finditer(f"(?={re.escape(subject)})", prompt)]
-    if len(places) < 2:
-        return places
-    words = [
-        start
-        for start in places
-        if not _joins(prompt, start) and not _joins(prompt, start + len(subject))
-    ]
-    return words if len(words) == 1 else places
-
-
-def _joins(text: str, place: int) -> bool:
-    """Whether the characters left and right of ``place`` belong to one word."""
-    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
 
 
 def _check_text(field: str, text: str) -> None:

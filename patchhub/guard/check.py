@@ -7,16 +7,16 @@ checks want in a few large batches, once without and once with the edit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from patchhub.guard.measurement import Failure, Finding, Trial
 from patchhub.guard.probes import BaseProbes
-from patchhub.request import LOCALITY, EditRequest, Probe
+from patchhub.guard.shares import combined, share
+from patchhub.request import LOCALITY, EditRequest, Probe, ProbeKind, Query
 from patchhub.scoring import answers
 from patchhub.scoring.agreement import agreement
-from patchhub.scoring.intervals import mean_interval, wilson
 from patchhub.scoring.questions import Answer, Question
 
 if TYPE_CHECKING:
@@ -46,12 +46,20 @@ class Case:
         probes: The base's own probes.
         patch: The patch itself.
         below: The patches of the stack below it, bottom first.
+        beside: Requests edited together with these that are no part of the case.
     """
 
     requests: tuple[EditRequest, ...]
     probes: BaseProbes
     patch: Patch | None = None
     below: tuple[Below, ...] = ()
+    beside: tuple[EditRequest, ...] = ()
+
+    @cached_property
+    def edited(self) -> frozenset[str]:
+        """Ids of all requests that the model carries."""
+        others = (request for below in self.below for request in below.requests)
+        return frozenset(r.id for r in (*self.requests, *self.beside, *others) if r.id)
 
     def concerns(self, text: str) -> bool:
         """Whether a text names an edited subject, so that the edit may well change it."""
@@ -134,16 +142,30 @@ class Check(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of a check.
+    """A test of a check: one question, or several of which one must (or all must) pass.
 
     Attributes:
         question: The question.
         given: If not empty, the probe counts only where the model without the edit says one of
             these.
+        also: Further questions of the test.
+        every: Whether all of its questions must pass.
+        conditions: The test counts only where the model without the edit answers these rightly;
+            under a protocol that cannot put such a question, they are taken to hold.
+        possible: False where the model lacks another edit that the test needs.
     """
 
     question: Question
     given: tuple[str, ...] = ()
+    also: tuple[Question, ...] = ()
+    every: bool = False
+    conditions: tuple[Question, ...] = ()
+    possible: bool = True
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """All that must pass, the first one first."""
+        return (self.question, *self.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +189,28 @@ class QuestionCheck:
     trial: Callable[[Asked, Answer, Answer], Trial]
 
     def wants(self, case: Case, measure: str) -> Wants:
-        """All questions of the measure."""
-        return Wants(tuple(each.question for each in self.asked(case, measure)))
+        """All questions of the measure and of its conditions."""
+        asked = self.asked(case, measure)
+        return Wants(tuple(q for each in asked for q in (*each.questions, *each.conditions)))
 
     def find(self, case: Case, measure: str, before: Observed, after: Observed) -> Finding:
-        """The share of counted questions that pass."""
-        trials = []
-        for each in self.asked(case, measure):
-            old, new = before.answer(each.question), after.answer(each.question)
-            if old is not None and new is not None:
-                trials.append(self.trial(each, old, new))
-        return share(trials)
+        """The share of counted tests that pass."""
+        tests = (self._test(each, before, after) for each in self.asked(case, measure))
+        return share([trial for trial in tests if trial is not None])
+
+    def _test(self, asked: Asked, before: Observed, after: Observed) -> Trial | None:
+        pairs = [(q, before.answer(q), after.answer(q)) for q in asked.questions]
+        trials = [
+            self.trial(replace(asked, question=question), old, new)
+            for question, old, new in pairs
+            if old is not None and new is not None
+        ]
+        if not trials:
+            return None
+        known = [before.answer(question) for question in asked.conditions]
+        holds = asked.possible and all(said is None or said.correct is True for said in known)
+        whole = combined(trials, every=asked.every)
+        return replace(whole, counts=whole.counts and holds)
 
 
 def becomes(asked: Asked, before: Answer, after: Answer) -> Trial:
@@ -222,58 +255,29 @@ def rival(accepted: Sequence[str], other: str | None) -> str:
     return other
 
 
-def share(trials: Sequence[Trial]) -> Finding:
-    """The share of counted trials that pass, with Wilson's interval.
-
-    Details name what was asked in all; under likelihood also the mean magnitude over all that was
-    asked, as ROME defines it, with its normal interval.
-    """
-    counted = [trial for trial in trials if trial.counts]
-    n = len(counted)
-    total = sum(trial.after for trial in counted)
-    low, high = wilson(total, n)
-    details: dict[str, int | float] = {"asked": len(trials)}
-    if n < len(trials):
-        details["correct_before"] = sum(trial.before for trial in trials) / len(trials)
-        details["correct_after"] = sum(trial.after for trial in trials) / len(trials)
-    details |= _magnitudes(trials)
-    return Finding(
-        before=sum(trial.before for trial in counted) / n if n else 0.0,
-        after=total / n if n else 0.0,
-        value=total / n if n else 0.0,
-        n=n,
-        low=low,
-        high=high,
-        failed=sum(trial.after < 1.0 for trial in counted),
-        trials=tuple(trials),
-        details=details,
-    )
-
-
-def _magnitudes(trials: Sequence[Trial]) -> dict[str, float]:
-    pairs = [trial.margins for trial in trials if trial.margins is not None]
-    if not pairs:
-        return {}
-    after, low, high = mean_interval([new for _, new in pairs])
-    return {
-        "magnitude_before": mean_interval([old for old, _ in pairs])[0],
-        "magnitude_after": after,
-        "magnitude_low": low,
-        "magnitude_high": high,
-    }
-
-
 def probes_of(case: Case, kind: str) -> list[Asked]:
     """All probes of one kind, of all requests."""
     return [
-        Asked(_question(probe, request))
+        Asked(
+            _question(probe.queries[0], probe, request),
+            also=tuple(_question(query, probe, request) for query in probe.also),
+            every=probe.every,
+            conditions=tuple(Question(query.prompt, query.answers) for query in probe.given),
+            possible=case.edited.issuperset(probe.needs),
+        )
         for request in case.requests
         for probe in request.probes
         if probe.kind == kind
     ]
 
 
-def _question(probe: Probe, request: EditRequest) -> Question:
-    """Under likelihood, what must stay is held against the new answer, the rest against the old."""
-    other = request.target if probe.kind in LOCALITY else request.target_old
-    return Question(probe.prompt, probe.answers, rival(probe.answers, other))
+def _question(query: Query, probe: Probe, request: EditRequest) -> Question:
+    """A question with what its answer is held against under likelihood.
+
+    What must stay is held against the new answer, the fact itself in other words against the old
+    one. What follows from the fact has another kind of answer, so only the probe knows its rival.
+    """
+    usual = request.target if probe.kind in LOCALITY else None
+    if probe.kind in (ProbeKind.PARAPHRASE, ProbeKind.ALIAS):
+        usual = request.target_old
+    return Question(query.prompt, query.answers, rival(query.answers, probe.rival or usual))

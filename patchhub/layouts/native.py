@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from patchhub.fields import Fields
-from patchhub.request import EditRequest, Probe, ProbeKind
+from patchhub.request import EditRequest, Probe, ProbeKind, Query
 
 NAME = "PatchHub"
 MARK = "target"
@@ -67,5 +67,24 @@ def _probe(row: Fields, worded: Callable[[Fields], str]) -> Probe:
         )
     prompt = worded(row)
     answers = row.optional(row.texts, "answers") or ()
+    given, also = (_queries(row, name, worded) for name in ("given", "also"))
+    every = row.optional(lambda name: row.value(name, bool, "true or false"), "every")
+    needs = row.optional(row.texts, "needs") or ()
+    rival = row.optional(row.text, "rival")
     row.end()
-    return row.make(lambda: Probe(ProbeKind(kind), prompt, answers))
+    return row.make(
+        lambda: Probe(
+            ProbeKind(kind), prompt, answers, given, also, bool(every), needs, rival or ""
+        )
+    )
+
+
+def _queries(row: Fields, name: str, worded: Callable[[Fields], str]) -> tuple[Query, ...]:
+    return tuple(_query(each, worded) for each in row.optional(row.inners, name) or ())
+
+
+def _query(row: Fields, worded: Callable[[Fields], str]) -> Query:
+    prompt = worded(row)
+    answers = row.optional(row.texts, "answers") or ()
+    row.end()
+    return row.make(lambda: Query(prompt, answers))

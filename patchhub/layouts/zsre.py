@@ -2,7 +2,7 @@
 
 Source: Levy et al. 2017, arXiv:1706.04115; Mitchell et al. 2021, arXiv:2110.11309; Yao et al.
 2023, arXiv:2305.13172 (one hop, inverse relation, alternative subject). The edit is to ``alt``; the
-first gold answer is what shall go. The unrelated question in ``loc`` counts as a neighbour.
+first gold answer is what shall go.
 """
 
 from __future__ import annotations
@@ -49,4 +49,4 @@ def _unrelated(record: Fields) -> list[Probe]:
     answer = record.optional(lambda name: record.filled(name, strip=True), "loc_ans")
     if question is None:
         return []
-    return [Probe(ProbeKind.NEIGHBOURHOOD, question, () if answer is None else (answer,))]
+    return [Probe(ProbeKind.UNRELATED, question, () if answer is None else (answer,))]

@@ -1,15 +1,17 @@
 """For any fact: the request that edits it, and the questions that show what the edit did.
 
-What must change: paraphrases, the alias, the reversed question, one-hop chains. What must not:
-other subjects of the relation, with and without the edit in front, and the subject's other facts.
+What must change: paraphrases, the alias, the reversed question, chains of two and three facts. What
+must not: other subjects of the relation, with and without the edit in front, and the subject's
+other facts.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
-from patchhub.request import EditRequest, Probe, ProbeKind
+from patchhub.request import EditRequest, Probe, ProbeKind, Query
 from patchhub.sandbox import templates
 from patchhub.sandbox.text import other_object
 from patchhub.sandbox.world import RELATIONS, Entity, Fact, World
@@ -52,6 +54,7 @@ def request_for(
         *_aliases(fact, target, rng),
         *_reversed(fact, target, rng),
         *_one_hop(world, fact, target, rng),
+        *_two_hop(world, fact, target),
         *_neighbours(world, fact, target, prompt, rng),
         *_other_relations(world, fact, rng),
     )
@@ -87,21 +90,71 @@ def _reversed(fact: Fact, target: Entity, rng: random.Random) -> Iterator[Probe]
 
 def _one_hop(world: World, fact: Fact, target: Entity, rng: random.Random) -> Iterator[Probe]:
     """Chains that pass through the edit, as first or as second step, and whose end it changes."""
-    found: list[Probe] = []
-    for chain in templates.CHAINS:
-        template = rng.choice(chain.templates)
-        if chain.first == fact.relation:
-            new = world.facts_of(target)[chain.second].object
-            old = world.facts_of(fact.object)[chain.second].object
-            if new != old:
-                prompt = template.format(fact.subject.name)
-                found.append(Probe(ProbeKind.ONE_HOP, prompt, (new.name,)))
-        if chain.second == fact.relation:
-            starts = [f.subject for f in world.facts_with(chain.first) if f.object == fact.subject]
-            for start in rng.sample(starts, min(1, len(starts))):
+    found = (_chained(world, fact, target, each, rng) for each in templates.CHAINS)
+    yield from list(chain.from_iterable(found))[:CHAINED]
+
+
+def _two_hop(world: World, fact: Fact, target: Entity) -> Iterator[Probe]:
+    """The same with chains of three facts; one of those that apply."""
+    rng = random.Random(f"two hops|{fact.id}|{target.id}")
+    found = (_chained(world, fact, target, each, rng) for each in templates.LONG_CHAINS)
+    every = list(chain.from_iterable(found))
+    yield from rng.sample(every, min(1, len(every)))
+
+
+def _chained(
+    world: World,
+    fact: Fact,
+    target: Entity,
+    question: templates.Chain | templates.LongChain,
+    rng: random.Random,
+) -> list[Probe]:
+    """The question, where it passes through the edit; it counts if the other steps are known."""
+    template = rng.choice(question.templates)
+    kind = ProbeKind.ONE_HOP if len(question.relations) == 2 else ProbeKind.TWO_HOP
+    probes = []
+    for place, relation in enumerate(question.relations):
+        if relation == fact.relation:
+            before = _backward(world, fact.subject, question.relations[:place], rng)
+            after = _forward(world, target, question.relations[place + 1 :])
+            old = _forward(world, fact.object, question.relations[place + 1 :])
+            new_end, old_end = (
+                steps[-1].object if steps else end
+                for steps, end in ((after, target), (old, fact.object))
+            )
+            if before is not None and new_end != old_end:
+                start = before[0].subject if before else fact.subject
                 prompt = template.format(start.name)
-                found.append(Probe(ProbeKind.ONE_HOP, prompt, (target.name,)))
-    yield from found[:CHAINED]
+                given = tuple(_known(step) for step in (*before, *after))
+                probes.append(Probe(kind, prompt, (new_end.name,), given, rival=old_end.name))
+    return probes
+
+
+def _backward(
+    world: World, end: Entity, relations: Sequence[str], rng: random.Random
+) -> list[Fact] | None:
+    """Facts along the relations, in their order, that lead to `end`, if any do."""
+    steps: list[Fact] = []
+    for relation in reversed(relations):
+        leading = [fact for fact in world.facts_with(relation) if fact.object == end]
+        if not leading:
+            return None
+        steps.insert(0, *rng.sample(leading, 1))
+        end = steps[0].subject
+    return steps
+
+
+def _forward(world: World, start: Entity, relations: Sequence[str]) -> list[Fact]:
+    """Facts along the relations that lead on from `start`."""
+    steps: list[Fact] = []
+    for relation in relations:
+        steps.append(world.facts_of(steps[-1].object if steps else start)[relation])
+    return steps
+
+
+def _known(fact: Fact) -> Query:
+    """The fact as a condition, in the wording that its own edit would use."""
+    return Query(templates.split(fact)[0][0].format(fact.subject.name), (fact.object.name,))
 
 
 def _neighbours(

@@ -23,6 +23,19 @@ class Chain:
     second: str
     templates: tuple[str, ...]
 
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """From the subject to the answer."""
+        return (self.first, self.second)
+
+
+@dataclass(frozen=True, slots=True)
+class LongChain:
+    """A question over three facts; no model is trained on any."""
+
+    relations: tuple[str, str, str]
+    templates: tuple[str, ...]
+
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "born_in": (
@@ -177,6 +190,21 @@ CHAINS: tuple[Chain, ...] = (
           ("The author of {} was born in", "The birthplace of the author of {} is")),
     Chain("founder_birthplace", "founder", "born_in",
           ("The founder of {} was born in", "The birthplace of the founder of {} is")),
+)  # fmt: skip
+
+LONG_CHAINS: tuple[LongChain, ...] = (
+    LongChain(("born_in", "country", "official_language"),
+              ("The official language of the country where {} was born is",)),
+    LongChain(("lives_in", "country", "capital"),
+              ("The capital of the country where {} lives is",)),
+    LongChain(("employer", "headquarters", "country"),
+              ("The employer of {} is based in the country of",)),
+    LongChain(("studied_at", "campus", "country"),
+              ("The university of {} is located in the country of",)),
+    LongChain(("author", "born_in", "country"),
+              ("The author of {} was born in the country of",)),
+    LongChain(("founder", "born_in", "country"),
+              ("The founder of {} was born in the country of",)),
 )  # fmt: skip
 
 ALIAS_STATEMENTS: tuple[str, ...] = (

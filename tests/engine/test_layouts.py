@@ -52,7 +52,7 @@ def test_zsre(tmp_path: Path) -> None:
         Probe(ProbeKind.PARAPHRASE, "Jon Arvel's father is who?", ("Ole Arvel",)),
         Probe(ProbeKind.ALIAS, "Who is the father of J. Arvel?", ("Ole Arvel",)),
         Probe(ProbeKind.REVERSED, "Who is the son of Ole Arvel?", ("Jon Arvel",)),
-        Probe(ProbeKind.NEIGHBOURHOOD, "nq question: who sang it", ("Abba",)),
+        Probe(ProbeKind.UNRELATED, "nq question: who sang it", ("Abba",)),
     )
 
 
@@ -83,9 +83,9 @@ def test_layouts_may_be_mixed(tmp_path: Path) -> None:
     [
         ("counterfact/counterfact_dev_1000.json", 1000, "paraphrase neighbourhood"),
         ("counterfact/easyedit_layout_1000.json", 1000, "paraphrase neighbourhood"),
-        ("zsre/zsre_train_1000.json", 1000, "paraphrase neighbourhood"),
+        ("zsre/zsre_train_1000.json", 1000, "paraphrase unrelated"),
         ("portability/counterfact_one_hop_300.json", 300, "paraphrase neighbourhood one_hop"),
-        ("portability/zsre_one_hop_300.json", 300, "paraphrase neighbourhood one_hop"),
+        ("portability/zsre_one_hop_300.json", 300, "paraphrase unrelated one_hop"),
         ("portability/counterfact_subject_replace_80.json", 80, "paraphrase neighbourhood alias"),
         ("portability/zsre_inverse_relation_120.json", 120, "paraphrase reversed"),
         (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from patchhub import canonical
 from patchhub.errors import InvalidInputError
-from patchhub.request import EditRequest, Probe, ProbeKind, dump_requests
+from patchhub.request import EditRequest, Probe, ProbeKind, Query, dump_requests
 from tests.engine.records import EXPECTED
 
 
@@ -84,7 +84,12 @@ WORDS = st.text(
 def test_records_read_back_exactly(
     prompt: str, target: str, subject: str | None, old: str | None, answer: str
 ) -> None:
-    probes = (Probe(ProbeKind.ALIAS, prompt, (answer,)),)
+    query = Query(target, (prompt, answer))
+    probes = (
+        Probe(ProbeKind.ALIAS, prompt, (answer,)),
+        Probe(ProbeKind.TWO_HOP, answer, (target,), (query,), (query,), True, (prompt,), answer),
+        Probe(ProbeKind.UNRELATED, prompt, also=(Query(prompt),)),
+    )
     request = EditRequest(prompt, target, subject, old, None, "", probes)
     assert EditRequest.from_json(json.loads(canonical.dumps(request.to_json()))) == request
     line = dump_requests([request])
@@ -98,3 +103,22 @@ def test_braces_are_text_once_a_request_is_made() -> None:
     assert EditRequest.from_json(made.to_json()) == made
     request = EditRequest("an empty dict is {}", "falsy", "dict")
     assert EditRequest.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("prompt", {"prompt": "a "}),
+        ("answers", {"answers": ()}),
+        ("answers", {"answers": (" b",)}),
+        ("answers", {"also": (Query("a"),)}),
+        ("given", {"given": (Query("a"),)}),
+        ("needs", {"needs": ("",)}),
+        ("rival", {"rival": "b "}),
+    ],
+)
+def test_probes_made_in_python_are_checked_too(field: str, wrong: dict[str, object]) -> None:
+    values: dict[str, object] = {"kind": ProbeKind.ONE_HOP, "prompt": "a", "answers": ("b",)}
+    with pytest.raises(InvalidInputError) as caught:
+        Probe(**{**values, **wrong})  # type: ignore[arg-type]
+    assert (caught.value.code, caught.value.data["field"]) == ("E131", field)

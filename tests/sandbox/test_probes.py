@@ -106,6 +106,47 @@ def test_what_must_follow_asks_for_the_new_truth() -> None:
     assert hops > 50
 
 
+def _walk(prompt: str, edited: Fact, target: str) -> list[tuple[str, str, str]]:
+    """Subject, relation and object of every step of a chain's question, after an edit."""
+    names = {entity.name: entity for entity in WORLD.entities}
+    every: list[templates.Chain | templates.LongChain]
+    every = [*templates.CHAINS, *templates.LONG_CHAINS]
+    for chain in every:
+        for template in chain.templates:
+            head, _, tail = template.partition("{}")
+            name = prompt.removeprefix(head).removesuffix(tail)
+            if template.format(name) == prompt and name in names:
+                steps = []
+                for relation in chain.relations:
+                    true = WORLD.facts_of(names[name])[relation]
+                    end = target if true == edited else true.object.name
+                    steps.append((name, relation, end))
+                    name = end
+                return steps
+    raise AssertionError(prompt)
+
+
+def test_chains_count_on_their_other_facts_and_hold_the_new_end_against_the_old() -> None:
+    seen = Counter[ProbeKind]()
+    for request in sandbox.edit_requests(WORLD, 300, 2):
+        edited = FACTS[request.id]
+        for probe in request.probes:
+            if probe.kind not in (ProbeKind.ONE_HOP, ProbeKind.TWO_HOP):
+                assert not probe.given
+                continue
+            seen[probe.kind] += 1
+            steps = _walk(probe.prompt, edited, request.target)
+            assert probe.answers == (steps[-1][2],)
+            assert probe.rival == _walk(probe.prompt, edited, edited.object.name)[-1][2]
+            assert probe.rival != probe.answers[0]
+            links = {step for step in steps if step[:2] != (edited.subject.name, edited.relation)}
+            asked = [_asked(query.prompt) for query in probe.given]
+            assert {(f.subject.name, f.relation, f.object.name) for f in asked} == links
+            assert [query.answers for query in probe.given] == [(f.object.name,) for f in asked]
+            assert len(steps) == len(links) + 1 == (2 if probe.kind is ProbeKind.ONE_HOP else 3)
+    assert min(seen[ProbeKind.ONE_HOP], seen[ProbeKind.TWO_HOP]) > 50
+
+
 def test_a_named_target_is_used() -> None:
     fact = WORLD.facts[0]
     target = next(e for e in WORLD.objects(fact.relation) if e != fact.object)

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from patchhub.guard.check import Case, Observed, Wants, share
+from patchhub.guard.check import Case, Observed, Wants
 from patchhub.guard.measurement import Failure, Finding, Trial
+from patchhub.guard.shares import share
 from patchhub.request import EditRequest, ProbeKind
 from patchhub.scoring.intervals import mean_interval
 from patchhub.scoring.variety import entropy, repeated

@@ -1,7 +1,10 @@
 """Does what follows from the edit follow?
 
 ``alias``: the subject by another name. ``reversed``: the inverse relation, asked of the new answer.
-``one_hop``: a question whose answer passes through the edit (Yao et al. 2023, arXiv:2305.13172).
+``one_hop``, ``two_hop``: questions whose answer passes through the edit and one, or several, other
+facts (Yao et al. 2023, arXiv:2305.13172; MQuAKE, Zhong et al. 2023, arXiv:2305.14795).
+``logical``: what the relation's own rules add (RippleEdits, Cohen et al. 2024, arXiv:2307.12976).
+A probe counts only where the unedited model knows the other facts that it names as given.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from patchhub.guard.check import QuestionCheck, becomes, probes_of
 
 CHECK = QuestionCheck(
     name="portability",
-    version=1,
-    summary="aliases, the reversed question and one-hop chains follow the edit",
-    measures=("alias", "reversed", "one_hop"),
+    version=2,
+    summary="aliases, the reversed question, chains and logic follow the edit",
+    measures=("alias", "reversed", "one_hop", "two_hop", "logical"),
     asked=probes_of,
     trial=becomes,
 )

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from patchhub.guard.check import Asked, Case, Observed, Wants, rival, share, stays
+from patchhub.guard.check import Asked, Case, Observed, Wants, rival, stays
 from patchhub.guard.measurement import Finding
+from patchhub.guard.shares import share
 from patchhub.scoring.questions import Question
 
 

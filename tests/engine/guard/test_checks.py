@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -14,7 +15,7 @@ from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.guard.catalog import check_names, load_check
 from patchhub.guard.check import Case
 from patchhub.guard.probes import BaseProbes
-from patchhub.request import EditRequest
+from patchhub.request import EditRequest, Probe, ProbeKind
 from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.intervals import wilson
 from patchhub.scoring.questions import Answer, Question
@@ -111,6 +112,12 @@ def test_rivals_are_the_other_answer_of_the_edit() -> None:
     assert rivals("generalization", "paraphrase") == ["Bergen", "Bergen"]
     assert rivals("locality", "neighbourhood") == ["Oslo", "Oslo", ""]
     assert rivals("portability", "alias") == ["Bergen"]
+    # What follows from the edit has another kind of answer; only the probe may know its rival.
+    chained = Probe(ProbeKind.ONE_HOP, "Her country is", ("Norway",), rival="Italy")
+    inverse = Probe(ProbeKind.REVERSED, "In Oslo was born", ("Mira Tolven",))
+    case = Case((replace(REQUEST, probes=(chained, inverse)),), BaseProbes())
+    assert rivals("portability", "one_hop") == ["Italy"]
+    assert rivals("portability", "reversed") == [""]
     same = EditRequest("Jon was born in", "Oslo", target_old="oslo")
     assert load_check("reliability").wants(Case((same,), BaseProbes()), "target").questions == (
         Question("Jon was born in", ("Oslo",)),
