@@ -27,6 +27,10 @@ class Durations:
     def __bool__(self) -> bool:
         return bool(self._sums)
 
+    def knows(self, label: str) -> bool:
+        """Whether a job of this label was seen."""
+        return label in self._sums
+
     def mean(self, label: str) -> float:
         """Mean of the label's jobs; where there are none yet, the mean of the labels' means."""
         if label in self._sums:

@@ -1,10 +1,10 @@
-"""Which job is next: long chains first, and a worker keeps what it has loaded."""
+"""Which job is next: one of each kind to learn from, then long chains; workers keep their site."""
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Set
 
 from patchhub.jobs.estimate import Durations, makespan
@@ -35,13 +35,20 @@ class Schedule:
         self.running: dict[str, float] = {}
         self._counts = Counter(plan.jobs[key].label for key in self.left)
         self._waits = {
-            key: sum(need in self.left for need in set(plan.jobs[key].needs)) for key in self.left
+            key: sum(need in self.left for need in set(job.needs))
+            for key, job in plan.jobs.items()
+            if key in self.left
         }
-        self._ready = {key for key, n in self._waits.items() if n == 0}
+        self._unseen = {label for label in self._counts if not durations.knows(label)}
+        self._ready: set[str] = set()
+        self._probes: deque[str] = deque()
         self._places = {key: i for i, key in enumerate(plan.jobs)}
         self._seconds: dict[str, float] = {}
         self._chains: dict[str, float] = {}
         self._heaps: dict[_Site, list[tuple[float, int, str]]] = {}
+        for key, n in self._waits.items():
+            if n == 0:
+                self._open(key)
 
     def begin(self, site: Mapping[str, str] | None) -> Job | None:
         """The job to begin now for a worker that served ``site`` last; None if all must wait."""
@@ -49,12 +56,9 @@ class Schedule:
             return None
         if self._moved():
             self._measure()
-        best = min(heap for heap in self._heaps.values() if heap)
-        same = self._heaps.get(_site(site)) if site is not None else None
-        if same and self._may_wait(-best[0][0], -same[0][0]):
-            best = same
-        _, _, key = heapq.heappop(best)
+        key = self._probe() or self._best(site)
         self._ready.discard(key)
+        self._unseen.discard(self._plan.jobs[key].label)
         self.left.discard(key)
         self.running[key] = time.monotonic()
         return self._plan.jobs[key]
@@ -67,8 +71,7 @@ class Schedule:
             if user in self._waits:
                 self._waits[user] -= 1
                 if self._waits[user] == 0 and user in self.left:
-                    self._ready.add(user)
-                    self._push(user)
+                    self._open(user)
 
     def failed(self, key: str) -> set[str]:
         """A running job failed: keys of those that wait for it and were still to run."""
@@ -90,6 +93,31 @@ class Schedule:
     def _over(self, key: str) -> None:
         del self.running[key]
         self._counts[self._plan.jobs[key].label] -= 1
+
+    def _open(self, key: str) -> None:
+        self._ready.add(key)
+        if self._plan.jobs[key].label in self._unseen:
+            self._probes.append(key)
+        if self._chains:
+            self._push(key)
+
+    def _probe(self) -> str | None:
+        """A job of a kind of which none has begun: what it takes makes the estimates good."""
+        while self._probes:
+            key = self._probes.popleft()
+            if key in self._ready and self._plan.jobs[key].label in self._unseen:
+                return key
+        return None
+
+    def _best(self, site: Mapping[str, str] | None) -> str:
+        for heap in self._heaps.values():
+            while heap and heap[0][2] not in self._ready:
+                heapq.heappop(heap)
+        best = min(heap for heap in self._heaps.values() if heap)
+        same = self._heaps.get(_site(site)) if site is not None else None
+        if same and self._may_wait(-best[0][0], -same[0][0]):
+            best = same
+        return heapq.heappop(best)[2]
 
     def _may_wait(self, longest: float, same: float) -> bool:
         """Whether a worker may go on with its site although a longer chain is to begin."""
@@ -113,9 +141,8 @@ class Schedule:
             self._push(key)
 
     def _push(self, key: str) -> None:
-        if self._chains:
-            heap = self._heaps.setdefault(_site(self._plan.jobs[key].site), [])
-            heapq.heappush(heap, (-self._chains[key], self._places[key], key))
+        heap = self._heaps.setdefault(_site(self._plan.jobs[key].site), [])
+        heapq.heappush(heap, (-self._chains[key], self._places[key], key))
 
 
 def _site(site: Mapping[str, str]) -> _Site:

@@ -11,7 +11,7 @@ from patchhub.jobs import Job, Work
 
 
 def add(work: Work) -> None:
-    """The job's number plus those of the jobs that it needs; ``site["log"]`` takes a note."""
+    """The job's number plus those of the jobs that it needs; ``site`` asks for notes or delays."""
     total = int(str(work.inputs["number"])) + sum(number(path) for path in work.needed.values())
     if "seconds" in work.site:
         time.sleep(float(work.site["seconds"]))
@@ -21,6 +21,9 @@ def add(work: Work) -> None:
     if "log" in work.site:
         with Path(work.site["log"]).open("a") as stream:
             stream.write(f"{work.inputs['number']}\n")
+    if "pids" in work.site:
+        with Path(work.site["pids"]).open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
 
 
 def number(result: Path) -> int:
