@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 _PATIENCE = 0.7
 """Seconds before the first bar: what is done by then needs none."""
 
+_OVERALL = "jobs"
+
 
 class Progress:
     """A callable ``(label, done, total)`` that draws one bar per label.
+
+    For many jobs of many labels there are `overall`, one bar with the label at work, and
+    `remaining`, the time left that this bar tells.
 
     rich is imported when the first bar is drawn, so quick commands never pay for it.
 
@@ -38,19 +43,21 @@ class Progress:
             self._tasks[label] = bars.add_task(label, total=total)
         bars.update(self._tasks[label], completed=done, total=total)
 
-    def _start(self) -> RichProgress:
-        from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as RichProgress
+    def overall(self, label: str, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` jobs are behind us, and what is at work."""
+        self(_OVERALL, done, total)
+        if self._bars is not None and _OVERALL in self._tasks:
+            self._bars.update(self._tasks[_OVERALL], description=label or _OVERALL)
 
-        self._bars = RichProgress(
-            TextColumn("{task.description:<24}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+    def remaining(self, seconds: float) -> None:
+        """Say how long the jobs will still take."""
+        if self._bars is not None and _OVERALL in self._tasks:
+            self._bars.update(self._tasks[_OVERALL], ends=time.monotonic() + seconds)
+
+    def _start(self) -> RichProgress:
+        from patchhub_cli.bars import bars
+
+        self._bars = bars()
         self._bars.start()
         return self._bars
 
