@@ -55,6 +55,14 @@ class Algebra(StrEnum):
     OUTSIDE = "outside"
     """Acts outside the model."""
 
+    @property
+    def on_weights(self) -> bool:
+        """Whether what such a patch was computed on is provenance only.
+
+        Then any of them may leave from the middle of a stack; the others hold to their context.
+        """
+        return self in (Algebra.ADDITIVE, Algebra.ASSIGN)
+
 
 class Orientation(StrEnum):
     """How the checkpoint stores a tensor. Patch tensors are always (d_out, d_in) or (n,)."""

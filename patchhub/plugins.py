@@ -6,8 +6,8 @@ until it is asked for by name, so a plugin that is broken stands in nobody's way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -55,6 +55,7 @@ class Catalog(Generic[T]):
         attribute: What the module calls the thing.
         missing: Error code for a name that nobody brings.
         faults: Imported and called once a plugin is loaded.
+        reserved: Words that nobody's name may be, and what they stand for.
     """
 
     sort: str
@@ -64,6 +65,7 @@ class Catalog(Generic[T]):
     attribute: str
     missing: str
     faults: Faults
+    reserved: Mapping[str, str] = field(default_factory=dict)
 
     def own(self) -> tuple[str, ...]:
         """Names of ours, sorted."""
@@ -76,7 +78,7 @@ class Catalog(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
-        return tuple(sorted({*self.own(), *self._points()}))
+        return tuple(sorted({*self.own(), *self._points()} - self.reserved.keys()))
 
     def plugins(self) -> tuple[Plugin, ...]:
         """All plugins, also those that cannot be used, by name."""
@@ -101,6 +103,8 @@ class Catalog(Generic[T]):
             InvalidInputError: E153, the plugin that does is broken.
         """
         own = self.own()
+        if name in self.reserved:
+            raise self._unknown(name)
         if name in own:
             return cast(T, getattr(import_module(f"{self.package}.{name}"), self.attribute))
         points = self._points().get(name)
@@ -133,6 +137,8 @@ class Catalog(Generic[T]):
         return found
 
     def _fault(self, points: list[EntryPoint], own: tuple[str, ...]) -> str | None:
+        if points[0].name in self.reserved:
+            return "the name is taken: " + self.reserved[points[0].name]
         if points[0].name in own:
             return f"PatchHub has a {self.sort} of that name, which is the one used"
         if len(points) > 1:
@@ -148,7 +154,7 @@ class Catalog(Generic[T]):
             f"there is no {self.sort} {name!r}",
             expected=", ".join(known),
             found=name,
-            hint=f"did you mean {near[0]}?" if near else None,
+            hint=self.reserved.get(name, f"did you mean {near[0]}?" if near else None),
         )
 
     def _broken(self, point: EntryPoint, expected: str, found: str) -> InvalidInputError:

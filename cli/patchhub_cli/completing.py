@@ -74,6 +74,6 @@ def sides(registry: Registry, ctx: click.Context, incomplete: str) -> Iterable[s
 
 def methods(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Editing methods, none of them imported."""
-    from patchhub.editing.catalog import editor_names
+    from patchhub.editing.catalog import AUTO, editor_names
 
-    return [name for name in editor_names() if name.startswith(incomplete)]
+    return [name for name in sorted((AUTO, *editor_names())) if name.startswith(incomplete)]

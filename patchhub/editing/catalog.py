@@ -18,6 +18,9 @@ def _faults(found: object, name: str) -> Iterator[str]:
     return faults(found, name)
 
 
+AUTO = "auto"
+"""Not a method: asks for the cheapest one whose edit passes the guard."""
+
 METHODS: Catalog[Editor] = Catalog(
     sort="method",
     package="patchhub.methods",
@@ -26,6 +29,7 @@ METHODS: Catalog[Editor] = Catalog(
     attribute="EDITOR",
     missing="E141",
     faults=_faults,
+    reserved={AUTO: f"`patchhub edit {AUTO}` tries the methods until the guard passes"},
 )
 
 

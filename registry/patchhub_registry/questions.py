@@ -10,6 +10,7 @@ from patchhub_registry.late import Late
 if TYPE_CHECKING:
     from patchhub.patch import Patch
     from patchhub_registry.operations.ask import ask as _ask
+    from patchhub_registry.operations.candidates import candidates as _candidates
     from patchhub_registry.operations.diff import diff as _diff
     from patchhub_registry.operations.doctor import doctor as _doctor
     from patchhub_registry.operations.find import find as _find
@@ -33,6 +34,7 @@ class Questions:
 
     if TYPE_CHECKING:
         ask = _ask
+        candidates = _candidates
         diff = _diff
         doctor = _doctor
         find = _find
@@ -45,6 +47,7 @@ class Questions:
         verify = _verify
     else:
         ask = Late()
+        candidates = Late()
         diff = Late()
         doctor = Late()
         find = Late()

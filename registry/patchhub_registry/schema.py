@@ -23,6 +23,8 @@ SENSITIVITIES = ("public", "internal", "personal")
 STATEMENT_TYPE = r"[a-z][a-z0-9-]{0,30}"
 GUARD = "guard"
 """Type of the statements that hold a verdict; a stack entry names one."""
+SEARCH = "search"
+"""Type of the statements that say which methods were tried before a patch was made."""
 _MOMENT = reading.DAY + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 
 
@@ -184,7 +186,7 @@ class Statement:
 
     Attributes:
         subject: Digest spoken about (patch id, record digest …).
-        type: Kind of statement: ``guard``, ``probes``, later ``approval``.
+        type: Kind of statement: ``guard``, ``probes``, ``search``, later ``approval``.
         data: The file's bytes.
     """
 

@@ -15,6 +15,7 @@ from patchhub_registry.questions import Questions
 
 if TYPE_CHECKING:
     from patchhub.request import EditRequest
+    from patchhub_registry.operations.auto import auto as _auto
     from patchhub_registry.operations.base import BaseSummary
     from patchhub_registry.operations.changing import Changed
     from patchhub_registry.operations.check import Checked
@@ -60,8 +61,10 @@ class Verbs(Questions):
         return link_base(self._registry, name, directory, full=full, progress=progress)
 
     if TYPE_CHECKING:
+        auto = _auto
         edit = _edit
     else:
+        auto = Late()
         edit = Late()
 
     def add(

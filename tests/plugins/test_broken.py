@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patchhub.editing.catalog import METHODS, describe, editor_names, load_editor
-from patchhub.errors import InvalidInputError
+from patchhub.errors import InvalidInputError, NotFoundError
 from tests.plugins.conftest import distribution
 
 GOOD = """\
@@ -102,6 +102,16 @@ def test_a_name_of_the_house_stays_the_house_s(folder: Path) -> None:
     (plugin,) = (p for p in METHODS.plugins() if p.name == "rome")
     assert plugin.fault == "PatchHub has a method of that name, which is the one used"
     assert editor_names().count("rome") == 1
+
+
+def test_auto_is_nobody_s_name(folder: Path) -> None:
+    distribution(folder, "some-auto", "auto_1", GOOD.format(name="auto"), "auto = auto_1")
+    assert "auto" not in editor_names()
+    with pytest.raises(NotFoundError, match="E141"):
+        load_editor("auto")
+    (plugin,) = (p for p in METHODS.plugins() if p.name == "auto")
+    assert plugin.fault is not None
+    assert plugin.fault.startswith("the name is taken: `patchhub edit auto`")
 
 
 def test_a_name_that_two_bring_is_nobody_s(folder: Path) -> None:

@@ -22,10 +22,15 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 if TYPE_CHECKING:
-    from patchhub_registry.operations.edit import Edit
+    from patchhub_registry.operations.task import Edit
+    from patchhub_registry.registry import Registry
 
 
-@verb("edit", "patchhub edit METHOD born-in.json --stack prod --review-after 2027-06-30")
+@verb(
+    "edit",
+    "patchhub edit METHOD born-in.json --stack prod --review-after 2027-06-30",
+    "patchhub edit auto born-in.json --stack prod --dry-run",
+)
 @click.argument("method", shell_complete=completing.methods)
 @click.argument("requests", type=click.Path(path_type=Path))
 @click.option(
@@ -44,6 +49,14 @@ if TYPE_CHECKING:
 @click.option("--no-commit", is_flag=True, help="Keep the registry as it is; needs --out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write the patch directory.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do and take; write nothing.")
+@click.option("--methods", metavar="A,B", help="With auto: only these.")
+@click.option(
+    "--bench",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With auto: results that say what methods take on this base.",
+)
 @click.option("-m", "--message", default="", help="One line for the record.")
 @review_option
 @device_option
@@ -62,6 +75,8 @@ def command(
     no_commit: bool,
     out: Path | None,
     dry_run: bool,
+    methods: str | None,
+    bench: tuple[Path, ...],
     message: str,
     review_after: datetime | None,
     device: str,
@@ -70,16 +85,17 @@ def command(
 
     REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says
     no, nothing is committed and the exit status is 3.
+
+    METHOD `auto` tries the methods, the cheapest first, until the guard passes; --set METHOD.KEY=V
+    is then for one of them.
     """
-    from patchhub_cli.forecasts import forecast_reply
-    from patchhub_cli.verdicts import verdict_text
-    from patchhub_registry.operations.guarding import RefusedError
+    from patchhub.editing.catalog import AUTO
 
     if no_commit and out is None:
         raise click.UsageError("--no-commit needs --out DIRECTORY")
     registry = session.registry()
     session.check_stack(registry, stack)
-    shared: dict[str, Any] = {
+    task: dict[str, Any] = {
         "base": base,
         "stack": stack,
         "settings": pairs_of(settings),
@@ -89,25 +105,69 @@ def command(
         "out": out,
         "device": device,
     }
+    filing: dict[str, Any] = {
+        "waive": waivers(waive, reason),
+        "message": message,
+        "review_after": review_after,
+        "commit": not no_commit,
+    }
+    if method == AUTO:
+        task |= {"methods": _names(methods), "bench": bench}
+        return _auto(session, registry, requests, task, None if dry_run else filing)
+    if methods is not None or bench:
+        raise click.UsageError(f"--methods and --bench go with the method {AUTO}")
     if dry_run:
-        with session.progress() as progress:
-            found = registry.forecast(method, requests, **shared, progress=progress)
-        return forecast_reply(found)
+        return _forecast(session, registry, method, requests, task)
+    return _edit(session, registry, method, requests, task | filing)
+
+
+def _auto(
+    session: Session,
+    registry: Registry,
+    requests: Path,
+    task: dict[str, Any],
+    filing: dict[str, Any] | None,
+) -> Reply:
+    from patchhub_cli.searches import auto_reply, order_reply
+
+    if filing is not None:
+        return auto_reply(session, registry, requests, **task, **filing)
+    with session.progress() as progress:
+        return order_reply(registry.candidates(requests, **task, progress=progress))
+
+
+def _forecast(
+    session: Session, registry: Registry, method: str, requests: Path, task: dict[str, Any]
+) -> Reply:
+    from patchhub_cli.forecasts import forecast_reply
+
+    with session.progress() as progress:
+        found = registry.forecast(method, requests, **task, progress=progress)
+    return forecast_reply(found)
+
+
+def _edit(
+    session: Session, registry: Registry, method: str, requests: Path, options: dict[str, Any]
+) -> Reply:
+    from patchhub_cli.verdicts import verdict_text
+    from patchhub_registry.operations.guarding import RefusedError
+
     try:
         with session.progress() as progress:
-            made = registry.edit(
-                method,
-                requests,
-                **shared,
-                waive=waivers(waive, reason),
-                message=message,
-                review_after=review_after,
-                commit=not no_commit,
-                progress=progress,
-            )
+            made = registry.edit(method, requests, **options, progress=progress)
     except RefusedError as error:
         return Reply({"verdict": error.verdict.to_json()}, verdict_text(error.verdict), error)
     return _made(made)
+
+
+def _names(methods: str | None) -> tuple[str, ...]:
+    """The methods named after --methods."""
+    if methods is None:
+        return ()
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    if not names:
+        raise click.UsageError("--methods takes names with commas between them")
+    return names
 
 
 def _made(made: Edit) -> Reply:

@@ -11,6 +11,7 @@ from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.output import Reply, pairs, short
 from patchhub_cli.session import Session
+from patchhub_registry.schema import SEARCH
 
 if TYPE_CHECKING:
     from patchhub_registry.schema import Statement
@@ -48,4 +49,6 @@ def command(session: Session, ref: str) -> Reply:
 
 def _word(statement: Statement) -> str:
     said = json.loads(statement.data)
+    if statement.type == SEARCH:
+        return "  " + ", ".join(f"{one['method']} {one['fate']}" for one in said["tried"])
     return f"  {'yes' if said['passed'] else 'no'}" if "passed" in said else ""

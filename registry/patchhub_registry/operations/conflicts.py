@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from patchhub_registry.registry import Registry
     from patchhub_registry.stack import StackState
 
-_ON_WEIGHTS = (Algebra.ADDITIVE, Algebra.ASSIGN)
-
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -81,7 +79,7 @@ class Rules:
             if item.id not in manifest.onto:
                 continue
             words = f"{other.ref} was computed on top of {item.ref}"
-            if manifest.algebra in _ON_WEIGHTS:
+            if Algebra(manifest.algebra).on_weights:
                 found.append(Conflict("K8", item.ref, f"{words}: check it again"))
                 continue
             error = ConflictError(
@@ -148,7 +146,7 @@ def _context(state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
     missing = [one for one in onto if one not in state.ids]
     words = ", ".join(f"ph:{one[:12]}" for one in missing) or "the same patches in another order"
     text = f"{patch.ref} was computed on top of {words}; stack {state.name} differs"
-    if patch.manifest.algebra in _ON_WEIGHTS:
+    if Algebra(patch.manifest.algebra).on_weights:
         yield Conflict("K5", patch.ref, text)
         return
     error = ConflictError("E302", text, hint="compute it again on top of this stack")

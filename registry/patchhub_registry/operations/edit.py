@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.canonical import decimal
-from patchhub.errors import ConflictError
-from patchhub_registry.operations import guarding, localfiles, models, naming, reviews, statistics
-from patchhub_registry.operations.add import now
+from patchhub_registry.operations import guarding, reviews
+from patchhub_registry.operations.task import Edit, begin
 
 if TYPE_CHECKING:
     from patchhub.canonical import Json
-    from patchhub.guard.verdict import Verdict
-    from patchhub.loading import LoadedBase
-    from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
-    from patchhub_registry.schema import BaseRecord
-    from patchhub_registry.stack import StackState
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What `edit` made.
-
-    Attributes:
-        patch: The patch.
-        verdict: What the guard measured, and its word.
-        base: Name of the base.
-        ref: ``name@n`` in the registry; None when it was not committed.
-        directory: Where the patch was written, if it was asked for.
-    """
-
-    patch: Patch
-    verdict: Verdict
-    base: str
-    ref: str | None
-    directory: Path | None
 
 
 def edit(
@@ -93,89 +66,35 @@ def edit(
         NotFoundError: E106, E107, E109, E141.
         IntegrityError: E201, the base's files are not what they were.
     """
-    from patchhub import api, patchdir
-    from patchhub.request import load_requests
-
-    wanted = load_requests(Path(requests)) if isinstance(requests, str | Path) else tuple(requests)
-    label = naming.patch_name(name, method, wanted)
     review = reviews.day(review_after)
-    if out is not None:
-        patchdir.check_target(Path(out))
-    rules = guarding.policy_of(registry, policy)
-    state = models.stack_state(registry, stack)
-    record = base_for(registry, base, state)
-    below = models.stack_patches(registry, state)
-    loaded = models.load(registry, record, device=device, progress=progress)
-    patch = api.edit(
-        loaded,
+    task = begin(
+        registry,
         method,
-        wanted,
-        onto=below,
-        settings=settings,
-        seed=seed,
-        texts=localfiles.texts(registry, record.weights),
-        cache=statistics.brought(registry, record.weights),
+        requests,
+        base=base,
+        stack=stack,
+        name=name,
+        policy=policy,
+        out=out,
+        device=device,
         progress=progress,
     )
-    judged = guarding.judge(
-        registry, loaded, patch, wanted, stack=below, policy=rules, waive=waive, progress=progress
+    loaded = task.load()
+    patch = task.make(loaded, method, settings, seed)
+    judged = task.judge(loaded, patch, waive)
+    if commit and not judged.verdict.passed:
+        raise guarding.RefusedError(judged.verdict, task.label)
+    said: dict[str, Json] = {
+        "sensitivity": sensitivity,
+        "review_after": review,
+        "message": message,
+    }
+    return task.keep(
+        loaded,
+        patch,
+        judged.verdict,
+        said=said,
+        statements=judged.statements,
+        commit=commit,
+        out=out,
     )
-    verdict = judged.verdict
-    if commit and not verdict.passed:
-        raise guarding.RefusedError(verdict, label)
-    if out is not None:
-        patch.write(Path(out))
-    ref = None
-    if commit:
-        seen = {"base": record.name, **observations(loaded, patch, below)}
-        said = {"sensitivity": sensitivity, "review_after": review, "message": message}
-        ref = registry.add_patch(patch.files(), label, {**seen, **said}, judged.statements).ref
-    return Edit(patch, verdict, record.name, ref, None if out is None else Path(out))
-
-
-def observations(base: LoadedBase, patch: Patch, below: Sequence[Patch]) -> dict[str, Json]:
-    """What was seen while the patch was made, for record.json: no part of what the patch is."""
-    from patchhub.composer.composer import Composer
-
-    composer = Composer.over(base)
-    with composer.applied(*below):
-        measured = composer.realised(patch)
-    realised = {
-        site: {name: decimal(value) for name, value in asdict(one).items()}
-        for site, one in measured.items()
-    }
-    return {
-        "created": now(),
-        "libraries": _libraries(patch.manifest.method.name),
-        "realised": realised,
-    }
-
-
-def _libraries(method: str) -> dict[str, str]:
-    """Versions of what computed the edit, of the plugin that brought the method among them."""
-    from importlib.metadata import version
-
-    from patchhub.editing.catalog import METHODS
-
-    found = {name: version(name) for name in ("patchhub", "torch", "transformers")}
-    plugin = METHODS.plugin(method)
-    return found if plugin is None else {**found, plugin.distribution: plugin.version}
-
-
-def base_for(registry: Registry, base: str | None, state: StackState | None) -> BaseRecord:
-    """The base of a stack, or the one named, or the only one there is.
-
-    Raises:
-        NotFoundError: E106. IntegrityError: E201. ConflictError: E302, they are different ones.
-    """
-    if state is None:
-        return models.only_base(registry, base)
-    record = models.base_with(registry, state.base, f"stack {state.name!r}")
-    if base is not None and registry.base(base).weights != record.weights:
-        raise ConflictError(
-            "E302",
-            f"stack {state.name!r} stands on another base",
-            expected=record.name,
-            found=base,
-        )
-    return record

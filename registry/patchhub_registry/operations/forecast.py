@@ -6,11 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from patchhub_registry.operations import guarding, localfiles, models, naming
-from patchhub_registry.operations.edit import base_for
-from patchhub_registry.operations.statistics import KIND
+from patchhub_registry.operations import localfiles, statistics
+from patchhub_registry.operations.task import begin
 
 if TYPE_CHECKING:
     from patchhub.editing.forecast import Forecast
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from patchhub.request import EditRequest
     from patchhub.scoring.questions import Question
     from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.operations.task import Task
     from patchhub_registry.registry import Registry
     from patchhub_registry.schema import BaseRecord
 
@@ -108,54 +108,55 @@ def forecast(
         InvalidInputError: E101, E13x, E142, E146, E153. NotFoundError: E106, E107, E109, E141.
         ConflictError: E302, E308. IntegrityError: E201, the base's headers are others.
     """
-    from patchhub import api, patchdir
-    from patchhub.request import load_requests
-
-    wanted = load_requests(Path(requests)) if isinstance(requests, str | Path) else tuple(requests)
-    label = naming.patch_name(name, method, wanted)
-    if out is not None:
-        patchdir.check_target(Path(out))
-    rules = guarding.policy_of(registry, policy)
-    state = models.stack_state(registry, stack)
-    record = base_for(registry, base, state)
-    below = models.stack_patches(registry, state)
-    loaded = _load(registry, record, device)
-    measured = api.forecast(
-        loaded,
+    task = begin(
+        registry,
         method,
-        wanted,
-        onto=below,
-        settings=settings,
-        seed=seed,
-        texts=localfiles.texts(registry, record.weights),
-        cache=localfiles.moments_cache(registry),
-        elsewhere={
-            asset.key: cast("Sequence[int]", asset.facts["blocks"])
-            for asset in registry.assets.list(KIND, record.weights)
-        },
+        requests,
+        base=base,
+        stack=stack,
+        name=name,
+        policy=policy,
+        out=out,
+        device=device,
         progress=progress,
     )
+    loaded = task.load_unseen()
+    measured = measure(task, loaded, method, settings, seed)
     return Forecasted(
-        name=label,
+        name=task.label,
         method=method,
-        base=record.name,
-        onto=tuple(patch.id for patch in below),
-        requests=len(wanted),
-        hashing=_unhashed(registry, record),
+        base=task.record.name,
+        onto=tuple(patch.id for patch in task.below),
+        requests=len(task.requests),
+        hashing=_unhashed(registry, task.record),
         forecast=measured,
-        guard=_guard(registry, loaded, rules, wanted, measured),
+        guard=_guard(registry, loaded, task.policy, task.requests, measured),
     )
 
 
-def _load(registry: Registry, record: BaseRecord, device: str) -> LoadedBase:
-    """The base with its headers checked; hashing it would be remembered, and so written."""
-    from patchhub.fingerprint import check_headers
-    from patchhub.loading import load_base
-    from patchhub.tensorfile import open_checkpoint
+def measure(
+    task: Task, base: LoadedBase, method: str, settings: Mapping[str, object] | None, seed: int
+) -> Forecast:
+    """What computing the edit with a method takes; reads only.
 
-    directory = registry.base_path(record.name)
-    check_headers(open_checkpoint(directory), record.fingerprint)
-    return load_base(directory, device=device, fingerprint=record.fingerprint)
+    Raises:
+        As `forecast`, where the method is the cause.
+    """
+    from patchhub import api
+
+    weights = task.record.weights
+    return api.forecast(
+        base,
+        method,
+        task.requests,
+        onto=task.below,
+        settings=settings,
+        seed=seed,
+        texts=localfiles.texts(task.registry, weights),
+        cache=localfiles.moments_cache(task.registry),
+        elsewhere=statistics.elsewhere(task.registry, weights),
+        progress=task.progress,
+    )
 
 
 def _unhashed(registry: Registry, record: BaseRecord) -> int:

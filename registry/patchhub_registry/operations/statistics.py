@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -13,6 +13,8 @@ from patchhub.errors import NotFoundError
 from patchhub_registry.operations import localfiles
 
 if TYPE_CHECKING:
+    from patchhub.editing.editor import Editor
+    from patchhub.loading import LoadedBase
     from patchhub_registry.asset import Asset
     from patchhub_registry.registry import Registry
 
@@ -63,6 +65,34 @@ def brought(registry: Registry, weights: str) -> Path:
         if here is None or set(here[1]) < set(blocks):
             _bring(registry, asset, file)
     return cache
+
+
+def elsewhere(registry: Registry, weights: str) -> dict[str, Sequence[int]]:
+    """What the registry could bring for a base: blocks by the key of their content."""
+    return {
+        asset.key: cast("Sequence[int]", asset.facts["blocks"])
+        for asset in registry.assets.list(KIND, weights)
+    }
+
+
+def missing(
+    registry: Registry,
+    base: LoadedBase,
+    editor: Editor,
+    settings: Mapping[str, object],
+    seed: int,
+) -> bool:
+    """Whether an edit would first have to compute statistics."""
+    from patchhub.editing.moments import missing_layers
+    from patchhub.editing.prepare import corpus_for, layers_of
+
+    layers = layers_of(base, editor, settings)
+    if not layers:
+        return False
+    weights = base.fingerprint.weights
+    corpus = corpus_for(base, seed, localfiles.texts(registry, weights))
+    cache, others = localfiles.moments_cache(registry), elsewhere(registry, weights)
+    return bool(missing_layers(base, corpus.digest, layers, cache, others))
 
 
 def _bring(registry: Registry, asset: Asset, file: Path) -> None:

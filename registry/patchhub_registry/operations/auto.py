@@ -1,0 +1,161 @@
+"""Try methods, the cheapest first, until the guard passes an edit; commit that one with the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchhub import canonical
+from patchhub_registry.operations import candidates as choosing
+from patchhub_registry.operations import reviews
+from patchhub_registry.operations.candidates import own_settings
+from patchhub_registry.operations.task import Edit, begin
+from patchhub_registry.schema import SEARCH, Statement
+
+if TYPE_CHECKING:
+    from patchhub.evaluation.attempts import Candidate
+    from patchhub.evaluation.auto import Search
+    from patchhub.guard.verdict import Verdict
+    from patchhub.loading import LoadedBase
+    from patchhub.patch import Patch
+    from patchhub.request import EditRequest
+    from patchhub_registry.operations.guarding import Judged
+    from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.operations.task import Task
+    from patchhub_registry.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `auto` made.
+
+    Attributes:
+        edit: The edit that passed.
+        search: Every method that was tried, and how it ended.
+    """
+
+    edit: Edit
+    search: Search
+
+
+def auto(
+    registry: Registry,
+    requests: str | Path | Sequence[EditRequest],
+    *,
+    methods: Sequence[str] = (),
+    bench: Sequence[str | Path] = (),
+    base: str | None = None,
+    stack: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    policy: str | Path | None = None,
+    waive: Mapping[str, str] | None = None,
+    sensitivity: str = "internal",
+    review_after: str | date | None = None,
+    message: str = "",
+    commit: bool = True,
+    out: str | Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Found:
+    """Compute an edit with the cheapest method that passes the guard, and keep it with the log.
+
+    The patch is the one that `edit` makes with that method; the log goes on file as a statement
+    about it. Nothing of the other methods' edits is kept.
+
+    Args:
+        registry: As for `edit`, and so is all that is not named here.
+        requests: What shall be true, or the file that says it.
+        methods: Only these; all there are if empty.
+        bench: Directories of results that say what methods take on this base; those that they do
+            not know, all without any, are timed on the base itself.
+        base: Name of the base.
+        stack: The stack the model carries.
+        settings: Hyper-parameters: ``KEY`` for every method, ``METHOD.KEY`` for one.
+        seed: Of everything random.
+        name: Name of the patch.
+        policy: Policy file.
+        waive: Checks that may fail, each with the reason.
+        sensitivity: ``public``, ``internal`` or ``personal``.
+        review_after: Day after which the edit shall be looked at again.
+        message: One line for the record.
+        commit: Keep the patch in the registry.
+        out: Also write the patch as a directory.
+        device: Where the model computes.
+        progress: Called with the phase, units done, units in all.
+
+    Raises:
+        GuardRefusedError: E404, no edit passed; nothing was committed and nothing written.
+        InvalidInputError: E157, no method could make one; E154, the results are of other bases;
+            E101, E113, E13x, E142, E146 as for `edit`.
+        ConflictError: E302, E308. NotFoundError: E106, E107, E109, E141. IntegrityError: E201.
+    """
+    from patchhub.editing.catalog import AUTO
+
+    review = reviews.day(review_after)
+    names = choosing.chosen(methods, settings)
+    task = begin(
+        registry,
+        AUTO,
+        requests,
+        base=base,
+        stack=stack,
+        name=name,
+        policy=policy,
+        out=out,
+        device=device,
+        progress=progress,
+    )
+    loaded = task.load()
+    order = choosing.ordered(task, loaded, names, bench, settings, seed)
+    search, judged = _search(task, loaded, order, settings, seed, waive)
+    patch = search.ensure_passed(task.label)
+    edit = task.keep(
+        loaded,
+        patch,
+        judged[-1].verdict,
+        said={"sensitivity": sensitivity, "review_after": review, "message": message},
+        statements=(*judged[-1].statements, _log(search, patch)),
+        commit=commit,
+        out=out,
+    )
+    return Found(edit, search)
+
+
+def _search(
+    task: Task,
+    base: LoadedBase,
+    order: Sequence[Candidate],
+    settings: Mapping[str, object] | None,
+    seed: int,
+    waive: Mapping[str, str] | None,
+) -> tuple[Search, list[Judged]]:
+    """The search, and what the guard said in its course."""
+    from patchhub.evaluation.auto import search
+
+    said: list[Judged] = []
+
+    def make(method: str) -> Patch:
+        own = own_settings(settings, method)
+        return choosing.named(task, method).make(base, method, own, seed)
+
+    def judge(patch: Patch) -> Verdict:
+        method = patch.manifest.method.name
+        said.append(choosing.named(task, method).judge(base, patch, waive))
+        return said[-1].verdict
+
+    return search(order, make, judge), said
+
+
+def _log(search: Search, patch: Patch) -> Statement:
+    said: dict[str, canonical.Json] = {
+        "schema": 1,
+        "type": SEARCH,
+        "tried": [one.to_json() for one in search.attempts],
+        "untried": list(search.untried),
+    }
+    return Statement(patch.id, SEARCH, canonical.dumps(said))
