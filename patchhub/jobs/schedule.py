@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Set
 
 from patchhub.jobs.estimate import Durations, makespan
@@ -15,6 +15,8 @@ _MOVED = 0.25
 """Relative change of a mean duration after which the chains are measured again."""
 _SLACK = 0.5
 """Share of the time left up to which a chain may wait while a worker goes on with its site."""
+_LONGER = 1.5
+"""How many times longer than a chain of the same site another must be to begin before it."""
 
 _Site = tuple[tuple[str, str], ...]
 
@@ -41,7 +43,7 @@ class Schedule:
         }
         self._unseen = {label for label in self._counts if not durations.knows(label)}
         self._ready: set[str] = set()
-        self._probes: deque[str] = deque()
+        self._probes: dict[str, str] = {}
         self._places = {key: i for i, key in enumerate(plan.jobs)}
         self._seconds: dict[str, float] = {}
         self._chains: dict[str, float] = {}
@@ -56,9 +58,10 @@ class Schedule:
             return None
         if self._moved():
             self._measure()
-        key = self._probe() or self._best(site)
+        key = self._probe(site) or self._best(site)
         self._ready.discard(key)
         self._unseen.discard(self._plan.jobs[key].label)
+        self._probes.pop(self._plan.jobs[key].label, None)
         self.left.discard(key)
         self.running[key] = time.monotonic()
         return self._plan.jobs[key]
@@ -96,18 +99,16 @@ class Schedule:
 
     def _open(self, key: str) -> None:
         self._ready.add(key)
-        if self._plan.jobs[key].label in self._unseen:
-            self._probes.append(key)
+        label = self._plan.jobs[key].label
+        if label in self._unseen:
+            self._probes.setdefault(label, key)
         if self._chains:
             self._push(key)
 
-    def _probe(self) -> str | None:
+    def _probe(self, site: Mapping[str, str] | None) -> str | None:
         """A job of a kind of which none has begun: what it takes makes the estimates good."""
-        while self._probes:
-            key = self._probes.popleft()
-            if key in self._ready and self._plan.jobs[key].label in self._unseen:
-                return key
-        return None
+        same = (key for key in self._probes.values() if self._plan.jobs[key].site == site)
+        return next(same, None) or next(iter(self._probes.values()), None)
 
     def _best(self, site: Mapping[str, str] | None) -> str:
         for heap in self._heaps.values():
@@ -122,7 +123,7 @@ class Schedule:
     def _may_wait(self, longest: float, same: float) -> bool:
         """Whether a worker may go on with its site although a longer chain is to begin."""
         left = sum(n * self._seconds[label] for label, n in self._counts.items())
-        return longest <= max(same, _SLACK * left / self._workers)
+        return longest <= max(_LONGER * same, _SLACK * left / self._workers)
 
     def _moved(self) -> bool:
         for label, n in self._counts.items():
