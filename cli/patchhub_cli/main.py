@@ -25,6 +25,7 @@ SECTIONS = (
     ("Start", ("demo", "init", "base")),
     ("Edit", ("methods", "edit", "add", "check")),
     ("Change a model", ("plan", "apply", "revert", "ask")),
+    ("Compare methods", ("bench", "advise")),
     ("Look", ("status", "list", "find", "show", "log", "diff", "identify", "verify")),
     ("This machine", ("doctor", "gc", "completion")),
 )

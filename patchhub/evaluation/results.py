@@ -127,6 +127,30 @@ _TABLES: dict[str, type[Any]] = {
 _OBSERVED: dict[str, type[Any]] = {"spent": Spent, "prepared": Prepared}
 
 
+def found_in(places: Sequence[Path]) -> list[Path]:
+    """The directories with results: each place itself, or those right below it.
+
+    Raises:
+        NotFoundError: E109, a place holds none.
+    """
+    found: list[Path] = []
+    for place in places:
+        inner = [place] if (place / RESULTS).is_file() else _below(place)
+        if not inner:
+            raise NotFoundError(
+                "E109",
+                f"{place}: there are no results",
+                expected=f"a directory with {RESULTS}, or one that holds such directories",
+                hint="run `patchhub bench` first",
+            )
+        found += inner
+    return found
+
+
+def _below(place: Path) -> list[Path]:
+    return sorted(file.parent for file in place.glob(f"*/{RESULTS}"))
+
+
 def _columns(kind: type[Any], records: Sequence[Any]) -> dict[str, list[object]]:
     """One list per field: a file of many rows stays small, and a table is read in one call."""
     return {

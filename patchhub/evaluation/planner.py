@@ -1,0 +1,133 @@
+"""Jobs for one base: what each piece of an experiment is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from patchhub import canonical
+from patchhub.editing.catalog import load_editor
+from patchhub.editing.editor import settings_of
+from patchhub.editing.settings import record_settings
+from patchhub.evaluation import place
+from patchhub.evaluation.measures import measures_of
+from patchhub.evaluation.place import Data
+from patchhub.evaluation.setup import Setup
+from patchhub.jobs.job import Job
+from patchhub.scoring.scorer import ANSWER_VERSION
+
+_WORK = "patchhub.evaluation.work"
+_MEASURING = "patchhub.evaluation.measuring"
+
+
+class Planner:
+    """Makes jobs; the same arguments always make the same job.
+
+    Args:
+        directory: Of the base.
+        data: What is asked.
+        path: The file that holds the data.
+        setup: How it is run.
+
+    Raises:
+        InvalidInputError: E142, a setting; E140, E143, the model. NotFoundError: E109, E141, E151.
+    """
+
+    def __init__(self, directory: Path, data: Data, path: Path, setup: Setup) -> None:
+        base = place.place(str(directory), setup.dtype, setup.device).base
+        print_ = base.fingerprint
+        self.name = directory.resolve().name
+        self.weights = print_.weights
+        self._data = data
+        self._setup = setup
+        self._site = {"model": str(directory), "data": str(path)}
+        self._base: dict[str, canonical.Json] = {
+            "weights": print_.weights,
+            "config": print_.config,
+            "tokenizer": dict(print_.tokenizer),
+            "dtype": setup.dtype,
+            "device": setup.device,
+            "threads": setup.threads,
+        }
+        self._methods: dict[str, dict[str, canonical.Json]] = {}
+        for method in setup.methods:
+            editor = load_editor(method)
+            settings = settings_of(editor, base, setup.settings.get(method))
+            self._methods[method] = {
+                "name": method,
+                "version": editor.version,
+                "settings": dict(record_settings(settings)),
+            }
+        found = measures_of(data.requests, data.probes, setup.measures)
+        self._asked: dict[str, canonical.Json] = {
+            "data": data.digest,
+            "measures": {measure.name: measure.check.version for measure in found},
+            "protocols": [protocol.value for protocol in setup.protocols],
+            "max_new_tokens": setup.max_new_tokens,
+            "answers": ANSWER_VERSION,
+        }
+        self.prepare = cache(self._prepare)
+        self.unedited = cache(self._unedited)
+
+    def edit(self, method: str, seed: int, cases: Sequence[int], earlier: Sequence[Job]) -> Job:
+        """Edit some requests on a model that carries earlier edits."""
+        return self._job(
+            f"{_WORK}:edit",
+            f"edit by {method}",
+            {
+                "method": {**self._methods[method], "seed": seed},
+                "requests": [self._data.requests[i].digest() for i in cases],
+            },
+            self.prepare(method, seed),
+            *earlier,
+        )
+
+    def measure(
+        self, edits: Sequence[Job], cases: Sequence[int], carried: Sequence[int], *, each: bool
+    ) -> Job:
+        """Ask about some cases of a model that carries edits."""
+        return self._ask("measure", cases, carried, each, self.unedited(each), *edits)
+
+    def collapse(self, each: bool) -> Job:
+        """Ask about all cases of a model that says random words."""
+        cases = tuple(range(len(self._data.requests)))
+        return self._ask("collapse", cases, cases, False, self.unedited(each))
+
+    def latency(self, edit: Job) -> Job:
+        """Compare answer times with and without the patch of an edit."""
+        inputs: dict[str, canonical.Json] = {"data": self._data.digest}
+        return self._job(f"{_MEASURING}:latency", "answer times", inputs, edit)
+
+    def _prepare(self, method: str, seed: int) -> Job:
+        inputs: dict[str, canonical.Json] = {
+            "method": {**self._methods[method], "seed": seed},
+            "texts": canonical.digest(list(self._data.texts)),
+        }
+        return self._job(f"{_WORK}:prepare", f"prepare {method}", inputs)
+
+    def _unedited(self, each: bool) -> Job:
+        cases = tuple(range(len(self._data.requests)))
+        return self._ask("unedited", cases, cases, each)
+
+    def _ask(
+        self, run: str, cases: Sequence[int], carried: Sequence[int], each: bool, *needs: Job
+    ) -> Job:
+        inputs = {**self._asked, "cases": list(cases), "carried": list(carried), "each": each}
+        return self._job(f"{_MEASURING}:{run}", _SAYS[run], inputs, *needs)
+
+    def _job(self, run: str, label: str, inputs: dict[str, canonical.Json], *needs: Job) -> Job:
+        return Job(
+            run=run,
+            inputs={"base": self._base, **inputs},
+            needs=tuple(dict.fromkeys(job.key for job in needs)),
+            label=f"{self.name}: {label}",
+            site=self._site,
+        )
+
+
+_SAYS = {
+    "measure": "ask edited models",
+    "collapse": "ask a collapsed model",
+    "unedited": "ask the unedited model",
+}

@@ -1,0 +1,159 @@
+"""What an experiment is run with: models, methods, sizes, protocols, and where they compute."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from patchhub import canonical
+from patchhub.errors import InvalidInputError
+from patchhub.evaluation.place import Data
+from patchhub.guard.probes import BaseProbes
+from patchhub.request import EditRequest, ProbeKind
+from patchhub.scoring.protocols import Protocol
+
+T = TypeVar("T")
+
+EXPERIMENTS = ("single", "batch", "sequential")
+_SAME_FACT = (ProbeKind.PARAPHRASE, ProbeKind.ALIAS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How an experiment is run.
+
+    Attributes:
+        models: Directories of bases.
+        methods: Names of editing methods.
+        settings: By method, values that differ from its defaults.
+        sizes: Requests per edit, for ``batch``.
+        checkpoints: Points of a sequence at which everything is asked.
+        again: In a sequence: edits taken back from its middle, edited anew with other targets, and
+            repeated, each that many.
+        orders: Shuffles of the requests (the first is the data's own order).
+        seeds: Of the methods.
+        protocols: How questions are asked; the base's own questions by the first one only.
+        measures: Names of measures or checks to take instead of all.
+        base_questions: Of the base's own questions, how many are asked of each state.
+        base_texts: Of its texts.
+        max_new_tokens: Longest answer under generation.
+        dtype: Models compute in it.
+        device: Models lie there.
+        threads: Of each process that works.
+    """
+
+    models: tuple[Path, ...]
+    methods: tuple[str, ...]
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    sizes: tuple[int, ...] = (1, 10, 100)
+    checkpoints: int = 10
+    again: int = 10
+    orders: int = 1
+    seeds: tuple[int, ...] = (0,)
+    protocols: tuple[Protocol, ...] = tuple(Protocol)
+    measures: tuple[str, ...] = ()
+    base_questions: int = 100
+    base_texts: int = 32
+    max_new_tokens: int = 12
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        counts = (*self.sizes, self.checkpoints, self.orders, self.max_new_tokens, self.threads)
+        if min(counts) < 1 or min(self.again, self.base_questions, self.base_texts) < 0:
+            raise InvalidInputError(
+                "E142",
+                "a number of the experiment is out of range",
+                expected="sizes, checkpoints, orders, tokens and threads of at least 1",
+                found=", ".join(map(str, counts)),
+            )
+        unknown = sorted(set(self.settings) - set(self.methods))
+        if unknown:
+            raise InvalidInputError(
+                "E142",
+                "settings for methods that are not run",
+                expected=", ".join(self.methods),
+                found=", ".join(unknown),
+            )
+
+    def order(self, number: int, count: int) -> list[int]:
+        """The places of ``count`` requests in a shuffle."""
+        places = list(range(count))
+        if number:
+            random.Random(f"order|{number}").shuffle(places)
+        return places
+
+    def spread(self, probes: BaseProbes) -> BaseProbes:
+        """The base's probes that are asked of each state, evenly spaced."""
+        return BaseProbes(
+            tuple(_spaced(probes.questions, self.base_questions)),
+            tuple(_spaced(probes.texts, self.base_texts)),
+        )
+
+    def to_json(self) -> dict[str, canonical.Json]:
+        """What the numbers depend on, beside models, methods and data."""
+        return {
+            "settings": {
+                method: {name: str(value) for name, value in values.items()}
+                for method, values in self.settings.items()
+            },
+            "sizes": list(self.sizes),
+            "checkpoints": self.checkpoints,
+            "again": self.again,
+            "orders": self.orders,
+            "seeds": list(self.seeds),
+            "protocols": [protocol.value for protocol in self.protocols],
+            "measures": list(self.measures),
+            "base_questions": self.base_questions,
+            "base_texts": self.base_texts,
+            "max_new_tokens": self.max_new_tokens,
+            "dtype": self.dtype,
+            "device": self.device,
+            "threads": self.threads,
+            "methods": list(self.methods),
+        }
+
+
+def contradicted(data: Data, count: int) -> dict[int, EditRequest]:
+    """For evenly spaced requests, the same question with another answer, by place.
+
+    The other answer is that of another request of the same relation, else the old one; requests
+    that have neither are passed over.
+    """
+    found: dict[int, EditRequest] = {}
+    places = range(len(data.requests))
+    for place in _spaced(places, count):
+        request = data.requests[place]
+        target = _other_target(data.requests, request)
+        if target is not None:
+            found[place] = _changed(request, target)
+    return found
+
+
+def _changed(request: EditRequest, target: str) -> EditRequest:
+    probes = tuple(
+        replace(probe, answers=(target,)) for probe in request.probes if probe.kind in _SAME_FACT
+    )
+    return replace(
+        request, target=target, target_old=request.target, id=f"{request.id}*", probes=probes
+    )
+
+
+def _other_target(requests: Sequence[EditRequest], request: EditRequest) -> str | None:
+    taken = {request.target, request.target_old}
+    others = (
+        other.target
+        for other in requests
+        if other.relation is not None and other.relation == request.relation
+    )
+    return next((target for target in others if target not in taken), request.target_old)
+
+
+def _spaced(items: Sequence[T], count: int) -> list[T]:
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,163 @@
+"""The pieces of work an experiment consists of: prepare a method, edit, measure a state.
+
+Each is a job: a function of its inputs and of earlier jobs' results, run anywhere, kept under the
+digest of what it depends on. A method's refusal is a result; anything else that goes wrong is not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchhub.editing.catalog import load_editor
+from patchhub.editing.editor import EditContext, Editor, check_requests, run_editor
+from patchhub.editing.memory import Peak
+from patchhub.editing.settings import parse_settings
+from patchhub.errors import PatchHubError
+from patchhub.evaluation import place
+from patchhub.evaluation.place import Data, Place
+from patchhub.jobs.job import Work
+from patchhub.patch import Patch
+from patchhub.request import EditRequest
+
+MADE, OBSERVED, PATCH, MOMENTS = "made.json", "observed.json", "patch", "moments"
+
+
+def prepare(work: Work) -> None:
+    """Compute what a method needs once for a base: key statistics, templates."""
+    with at(work) as (here, data):
+        _, settings = _method(work)
+        refused = None
+        began = time.perf_counter()
+        with Peak(here.base.model.device) as peak:
+            try:
+                _context(work, here, data, settings, work.out / MOMENTS)
+            except PatchHubError as error:
+                refused = _said(error)
+        seconds = time.perf_counter() - began
+    _write(work.out / MADE, {"refused": refused})
+    _write(work.out / OBSERVED, {"seconds": seconds, "peak_bytes": peak.bytes})
+
+
+def edit(work: Work) -> None:
+    """Compute the patch of some requests on a model that carries earlier patches.
+
+    Requests that the method refuses one by one are left out; when it refuses all, or the edit as a
+    whole, there is no patch, and the result says why.
+    """
+    prepared, *earlier = work.needed.values()
+    wanted: Any = work.inputs["requests"]
+    refused = read(prepared / MADE)["refused"]
+    if refused is not None:
+        _refuse(work, [refused] * len(wanted))
+        return
+    with at(work) as (here, data):
+        requests = [data.by_digest[digest] for digest in wanted]
+        editor, settings = _method(work)
+        reasons = [_reason(editor, request) for request in requests]
+        fit = [r for r, reason in zip(requests, reasons, strict=True) if reason is None]
+        below = [place.patch(str(path)) for path in patches_in(earlier)]
+        here.composer.set_stack(below)
+        context = replace(
+            _context(work, here, data, settings, prepared / MOMENTS),
+            onto=tuple(each.id for each in below),
+        )
+        context.generator.manual_seed(context.seed)
+        try:
+            made = _timed(editor, context, fit, settings, work) if fit else None
+        except PatchHubError as error:
+            _refuse(work, [_said(error)] * len(requests))
+            return
+    if made is not None:
+        made.write(work.out / PATCH)
+    _write(work.out / MADE, {"refused": reasons})
+
+
+def _timed(
+    editor: Editor,
+    context: EditContext,
+    requests: Sequence[EditRequest],
+    settings: Any,
+    work: Work,
+) -> Patch:
+    began = time.perf_counter()
+    with Peak(context.base.model.device) as peak:
+        made = run_editor(editor, context, requests, settings)
+    seconds = time.perf_counter() - began
+    size = sum(len(content) for content in made.files().values())
+    _write(
+        work.out / OBSERVED,
+        {"seconds": seconds, "peak_bytes": peak.bytes, "patch_bytes": size},
+    )
+    return made
+
+
+def patches_in(results: Sequence[Path]) -> list[Path]:
+    """The patches among the results of edit jobs, in order; refused edits have none."""
+    return [result / PATCH for result in results if (result / PATCH).is_dir()]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A small result file."""
+    value: dict[str, Any] = json.loads(path.read_bytes())
+    return value
+
+
+@contextmanager
+def at(work: Work) -> Iterator[tuple[Place, Data]]:
+    """The base bare and the data at hand; afterwards the base is bare again."""
+    model: Any = work.inputs["base"]
+    torch.set_num_threads(int(model["threads"]))
+    here = place.place(work.site["model"], str(model["dtype"]), str(model["device"]))
+    here.composer.set_stack([])
+    try:
+        yield here, place.data(work.site["data"])
+    finally:
+        here.composer.set_stack([])
+
+
+def _method(work: Work) -> tuple[Editor, Any]:
+    given: Any = work.inputs["method"]
+    editor = load_editor(str(given["name"]))
+    return editor, parse_settings(editor.hparams, given["settings"])
+
+
+def _context(work: Work, here: Place, data: Data, settings: Any, moments: Path) -> EditContext:
+    given: Any = work.inputs["method"]
+    fit = [r for r in data.requests if _reason(load_editor(given["name"]), r) is None]
+    return place.context(
+        here.base,
+        given["name"],
+        int(given["seed"]),
+        settings,
+        fit or data.requests,
+        data.texts,
+        moments,
+    )
+
+
+def _reason(editor: Editor, request: EditRequest) -> list[str] | None:
+    try:
+        check_requests(editor, [request])
+    except PatchHubError as error:
+        return _said(error)
+    return None
+
+
+def _refuse(work: Work, reasons: Sequence[list[str]]) -> None:
+    _write(work.out / MADE, {"refused": list(reasons)})
+
+
+def _said(error: PatchHubError) -> list[str]:
+    return [error.code, error.what]
+
+
+def _write(path: Path, value: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(value))
