@@ -117,7 +117,7 @@ def test_an_error_in_the_run_ends_the_processes_and_removes_what_is_half(
             run_jobs(
                 [job(1, run="wait", label="add", log=str(log))], store, pool, progress=interrupt
             )
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 60
         assert not alive(int(log.read_text()))
         assert list((store.directory / "drafts").iterdir()) == []
         run_jobs([job(2)], store, pool)
