@@ -137,6 +137,26 @@ class Fields:
         items = self._items(name)
         return tuple(items.filled(i) for i in items._value)
 
+    def name(self, name: str | int) -> str:
+        """A name, which may be a number."""
+        if isinstance(self.value(name, object, "text or a number"), str):
+            return self.filled(name, strip=True)
+        return str(self.integer(name))
+
+    def flat(self, name: str | int, *, depth: int = 2) -> tuple[str, ...]:
+        """A text, a list of texts or a list of such lists: all texts, no blank, none twice."""
+        found = self.value(name, object, "text or a list of texts")
+        if depth == 0 or not isinstance(found, list):
+            one = self.text(name, strip=True)
+            return (one,) if one else ()
+        rows = Fields(dict(enumerate(found)), self.fail, (*self.where, name))
+        texts = (text for i in rows._value for text in rows.flat(i, depth=depth - 1))
+        return tuple(dict.fromkeys(texts))
+
+    def ignore(self, *names: str) -> None:
+        """Fields that are known and not used, whatever they hold."""
+        self._asked.extend(names)
+
     def integers(self, name: str) -> tuple[int, ...]:
         """A list of integers from zero."""
         items = self._items(name)

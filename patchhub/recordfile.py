@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,29 @@ class Parsed:
     Attributes:
         records: Path from the file's root and the value, one for each record.
         line: Line number (from 1) of the value at a path, or of its nearest parent that exists.
+        broken: Lines that should have been a record each and cannot be parsed.
     """
 
     records: list[tuple[Where, object]]
     line: Callable[[Where], int]
+    broken: list[InvalidInputError] = field(default_factory=list)
 
 
-def read_records(path: Path) -> list[Fields]:
+def read_records(path: Path, *, bad: list[PatchHubError] | None = None) -> list[Fields]:
     """The records of a file, each under strict reading with errors that name file, line and field.
+
+    Args:
+        path: The file.
+        bad: Where given, records that are no objects, and lines of JSON lines that cannot be
+            parsed, are added here instead of ending the reading.
 
     Raises:
         NotFoundError: E109.
-        InvalidInputError: E130, the file is not what its suffix says.
+        InvalidInputError: E130, the file is not what its suffix says; E131, a record is no object.
     """
-    text = _text(path)
-    parsed = _parser(path)(path, text)
+    parsed = _parser(path)(path, _text(path))
+    if bad is None and parsed.broken:
+        raise parsed.broken[0]
 
     def fail(where: Where, what: str, *, code: str | None = None, **details: Any) -> PatchHubError:
         line = parsed.line(where)
@@ -47,7 +55,17 @@ def read_records(path: Path) -> list[Fields]:
             code or "E131", message, **details, file=str(path), line=line, field=field
         )
 
-    return [Fields(value, fail, where) for where, value in parsed.records]
+    records = []
+    for where, value in parsed.records:
+        try:
+            records.append(Fields(value, fail, where))
+        except PatchHubError as error:
+            if bad is None:
+                raise
+            bad.append(error)
+    if bad is not None:
+        bad.extend(parsed.broken)
+    return records
 
 
 def unparsable(path: Path, line: int | None, why: str) -> InvalidInputError:
@@ -98,15 +116,39 @@ def _parser(path: Path) -> Callable[[Path, str], Parsed]:
 
 
 def _json(path: Path, text: str) -> Parsed:
-    value = _loads(path, text, 1)
+    try:
+        value = _loads(path, text, 1)
+    except InvalidInputError:
+        # Benchmarks also come as JSON lines under this suffix: then a line is a value of its own.
+        first, _, rest = text.lstrip().partition("\n")
+        if not (first.strip().endswith("}") and rest.strip() and _parses(first)):
+            raise
+        return _json_lines(path, text)
     return Parsed(listed(value), lambda where: _line_of(text, where))
 
 
 def _json_lines(path: Path, text: str) -> Parsed:
-    numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    values = [_loads(path, line, n) for n, line in numbered]
-    records: list[tuple[Where, object]] = [((i,), value) for i, value in enumerate(values)]
-    return Parsed(records, lambda where: numbered[int(where[0])][0])
+    records: list[tuple[Where, object]] = []
+    numbers: list[int] = []
+    broken: list[InvalidInputError] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                value = _loads(path, line, number)
+            except InvalidInputError as error:
+                broken.append(error)
+            else:
+                records.append(((len(numbers),), value))
+                numbers.append(number)
+    return Parsed(records, lambda where: numbers[int(where[0])], broken)
+
+
+def _parses(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _loads(path: Path, text: str, first_line: int) -> object:

@@ -243,7 +243,7 @@ def load_requests(path: Path) -> tuple[EditRequest, ...]:
     """Requests from a JSON, JSONL or YAML file; layouts are recognised record by record.
 
     Layouts: PatchHub's own (the fields of `EditRequest`; ``{}`` in a prompt stands for the
-    subject), CounterFact (original and flattened) and zsRE.
+    subject) and those of the benchmarks (`patchhub.layouts`).
 
     Raises:
         NotFoundError: E109.
@@ -251,7 +251,7 @@ def load_requests(path: Path) -> tuple[EditRequest, ...]:
     """
     from patchhub.layouts import read_file
 
-    return read_file(path)
+    return read_file(path).requests
 
 
 def dump_requests(requests: Sequence[EditRequest]) -> bytes:

@@ -11,7 +11,9 @@ from pathlib import Path
 from patchhub import canonical
 from patchhub.errors import InvalidInputError
 from patchhub.guard.probes import QUESTIONS, TEXTS, BaseProbes
-from patchhub.request import EditRequest, load_requests
+from patchhub.layouts import read_file
+from patchhub.request import EditRequest
+from patchhub.scoring.questions import Question
 
 STATISTICS_TEXTS = 2500
 """Documents of the sandbox's world that key statistics are taken from."""
@@ -55,7 +57,8 @@ def load_dataset(
         source: A file of records, or ``sandbox``, ``sandbox:large``, ``sandbox:pico``: facts of a
             fictional world, each with a new object and probes.
         limit: Size of a sample without replacement; a larger one with the same seed begins with
-            the smaller one. None for all: a file's in its own order.
+            the smaller one. Requests of one record stay next to each other. None for all: a file's
+            in its own order.
         seed: Of the sample; for a world also of new objects and probes.
         skip_bad: Whether wrong records are left out (and named) instead of ending the reading.
 
@@ -69,7 +72,7 @@ def load_dataset(
     name, _, profile = str(source).partition(":")
     if name == "sandbox":
         return _of_world(profile or "default", limit, seed)
-    return _of_file(Path(source), limit, seed)
+    return _of_file(Path(source), limit, seed, skip_bad=skip_bad)
 
 
 def _of_world(profile: str, limit: int | None, seed: int) -> Dataset:
@@ -94,9 +97,13 @@ def _of_world(profile: str, limit: int | None, seed: int) -> Dataset:
     )
 
 
-def _of_file(path: Path, limit: int | None, seed: int) -> Dataset:
-    requests = load_requests(path)
+def _of_file(path: Path, limit: int | None, seed: int, *, skip_bad: bool) -> Dataset:
+    file = read_file(path, skip_bad=skip_bad)
+    records = list(file.records)
     if limit is not None:
-        order = random.Random(f"data|{seed}").sample(range(len(requests)), len(requests))
-        requests = tuple(requests[place] for place in order[:limit])
-    return Dataset(path.stem, requests)
+        # Records are drawn, not requests: those of one record belong together.
+        records = random.Random(f"data|{seed}").sample(records, len(records))
+    requests = tuple(request for record in records for request in record)
+    kept = tuple(Question(probe.prompt, probe.answers) for probe in file.kept)
+    skipped = tuple(f"[{error.code}] {error.what}" for error in file.skipped)
+    return Dataset(path.stem, requests[:limit], skipped, BaseProbes(kept))

@@ -19,6 +19,7 @@ from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.fields import Fields, InFile
 from patchhub.recordfile import read_records
 from patchhub.scoring.questions import Question
+from patchhub.scoring.tasks import ChoiceItem, read_item
 
 if TYPE_CHECKING:
     from patchhub.loading import LoadedBase
@@ -37,10 +38,12 @@ class BaseProbes:
         questions: Locality: with accepted answers, those the model knows must stay known; without,
             whatever the model says must stay said.
         texts: Drift.
+        tasks: Other tasks: questions with texts to choose from.
     """
 
     questions: tuple[Question, ...] = ()
     texts: tuple[str, ...] = ()
+    tasks: tuple[ChoiceItem, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -49,7 +52,13 @@ class BaseProbes:
 
     @classmethod
     def read(cls, path: Path) -> BaseProbes:
-        """Probes from a file of records, each ``{"prompt", "answers"?}`` or ``{"text"}``.
+        """Probes from a file of records.
+
+        Each is ``{"prompt", "answers"?}``, ``{"text"}``, or a question with choices
+        (`patchhub.scoring.tasks.read_tasks`).
+
+        Texts may also have ME-PPL's form ``{"Corpus", "Text"}`` (Yang et al. 2024,
+        arXiv:2402.09656).
 
         Raises:
             NotFoundError: E109.
@@ -57,13 +66,20 @@ class BaseProbes:
         """
         questions: list[Question] = []
         texts: list[str] = []
+        tasks: list[ChoiceItem] = []
         for record in read_records(path):
+            if "choices" in record or "goal" in record:
+                tasks.append(read_item(record))
+                continue
             if "text" in record:
                 texts.append(record.filled("text"))
+            elif "Text" in record:
+                texts.append(record.filled("Text"))
+                record.ignore("Corpus")
             else:
                 questions.append(_question(record))
             record.end()
-        return cls(tuple(questions), tuple(texts))
+        return cls(tuple(questions), tuple(texts), tuple(tasks))
 
     @classmethod
     def sample(
@@ -93,12 +109,14 @@ class BaseProbes:
         """
         fields = Fields(value, InFile(what, "E131", InvalidInputError))
         questions = tuple(_question(one) for one in fields.inners("questions"))
-        return cls(questions, fields.texts("texts"))
+        tasks = fields.optional(fields.inners, "tasks") or ()
+        return cls(questions, fields.texts("texts"), tuple(map(read_item, tasks)))
 
     def to_json(self) -> dict[str, canonical.Json]:
-        """Questions and texts as one object."""
+        """Everything as one object."""
         asked = [{"prompt": q.prompt, "answers": list(q.answers)} for q in self.questions]
-        return {"questions": list(asked), "texts": list(self.texts)}
+        tasks = {"tasks": [item.to_json() for item in self.tasks]} if self.tasks else {}
+        return {"questions": list(asked), "texts": list(self.texts), **tasks}
 
     def to_bytes(self) -> bytes:
         """The file: canonical JSON lines."""
@@ -113,6 +131,8 @@ class BaseProbes:
             yield {"prompt": question.prompt, "answers": list(question.answers)}
         for text in self.texts:
             yield {"text": text}
+        for item in self.tasks:
+            yield item.to_json()
 
 
 def read_texts(path: Path) -> tuple[str, ...]:

@@ -8,42 +8,78 @@ probes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from patchhub.fields import Fields
 from patchhub.layouts.native import fill
 from patchhub.request import EditRequest, Probe, ProbeKind
 
 NAME = "CounterFact"
-MARK = "requested_rewrite"
+MARKS = ("requested_rewrite",)
 
 
-def read(record: Fields) -> EditRequest:
-    """A request from one CounterFact record; surrounding white space in texts is dropped."""
-    rewrite = record.inner("requested_rewrite")
-    subject = rewrite.filled("subject", strip=True)
-    template = rewrite.filled("prompt", strip=True)
-    new, old = _object(rewrite, "target_new"), _object(rewrite, "target_true")
-    relation = rewrite.filled("relation_id")
-    prompt = fill(rewrite, "prompt", template, subject)
-    rewrite.optional(rewrite.text, "question")
-    rewrite.end()
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A fact to be rewritten, as CounterFact and MQuAKE write it down.
+
+    Attributes:
+        template: The prompt with ``{}`` in the subject's place, or without.
+        prompt: The same with the subject.
+        subject: What the fact is about.
+        new: The new answer.
+        old: The old one.
+        relation: Wikidata's name of the relation.
+        question: The same fact asked as a question; "" for none.
+    """
+
+    template: str
+    prompt: str
+    subject: str
+    new: str
+    old: str
+    relation: str
+    question: str
+
+
+def rewrite(row: Fields) -> Rewrite:
+    """The fact in an object of a ``requested_rewrite``."""
+    subject = row.filled("subject", strip=True)
+    template = row.filled("prompt", strip=True)
+    prompt = fill(row, "prompt", template, subject)
+    new, old = _object(row, "target_new"), _object(row, "target_true")
+    relation = row.filled("relation_id")
+    question = row.optional(lambda name: row.text(name, strip=True), "question")
+    row.end()
+    return Rewrite(template, prompt, subject, new, old, relation, question or "")
+
+
+def read(record: Fields) -> tuple[EditRequest]:
+    """The request in one CounterFact record; surrounding white space in texts is dropped."""
+    inner = record.inner("requested_rewrite")
+    fact = rewrite(inner)
     case = record.optional(record.integer, "case_id")
     probes = [
-        *_prompts(record, "paraphrase_prompts", ProbeKind.PARAPHRASE, new),
-        *_prompts(record, "neighborhood_prompts", ProbeKind.NEIGHBOURHOOD, old),
-        *_prompts(record, "distracting_neighborhood_prompts", ProbeKind.DISTRACTOR, old),
+        *_prompts(record, "paraphrase_prompts", ProbeKind.PARAPHRASE, fact.new),
+        *_prompts(record, "neighborhood_prompts", ProbeKind.NEIGHBOURHOOD, fact.old),
+        *_prompts(record, "distracting_neighborhood_prompts", ProbeKind.DISTRACTOR, fact.old),
         *other_relation(record),
         *one_hop(record),
     ]
     alias = record.optional(lambda name: record.filled(name, strip=True), "alternative_subject")
     if alias is not None:
-        probes.append(Probe(ProbeKind.ALIAS, fill(rewrite, "prompt", template, alias), (new,)))
+        probes.append(
+            Probe(ProbeKind.ALIAS, fill(inner, "prompt", fact.template, alias), (fact.new,))
+        )
     for unused in ("attribute_prompts", "generation_prompts"):
         record.optional(record.texts, unused)
     record.optional(record.integer, "pararel_idx")
-    return record.make(
-        lambda: EditRequest(
-            prompt, new, subject, old, relation, "" if case is None else str(case), tuple(probes)
-        )
+    name = "" if case is None else str(case)
+    return (
+        record.make(
+            lambda: EditRequest(
+                fact.prompt, fact.new, fact.subject, fact.old, fact.relation, name, tuple(probes)
+            )
+        ),
     )
 
 

@@ -8,11 +8,11 @@ from patchhub.fields import Fields
 from patchhub.request import EditRequest, Probe, ProbeKind, Query
 
 NAME = "PatchHub"
-MARK = "target"
+MARKS = ("target",)
 
 
-def read(record: Fields) -> EditRequest:
-    """A request from a record written by hand; its subject must stand in the prompt once."""
+def read(record: Fields) -> tuple[EditRequest]:
+    """The request in a record written by hand; its subject must stand in the prompt once."""
     subject = record.optional(record.text, "subject")
     prompt = fill(record, "prompt", record.text("prompt"), subject)
     request = _build(
@@ -20,7 +20,7 @@ def read(record: Fields) -> EditRequest:
     )
     if subject is not None:
         record.make(request.subject_span)
-    return request
+    return (request,)
 
 
 def read_exact(record: Fields) -> EditRequest:

@@ -12,11 +12,11 @@ from patchhub.layouts.counterfact import one_hop
 from patchhub.request import EditRequest, Probe, ProbeKind
 
 NAME = "zsRE"
-MARK = "src"
+MARKS = ("src",)
 
 
-def read(record: Fields) -> EditRequest:
-    """A request from one zsRE record; surrounding white space in texts is dropped."""
+def read(record: Fields) -> tuple[EditRequest]:
+    """The request in one zsRE record; surrounding white space in texts is dropped."""
 
     def text(name: str) -> str:
         return record.filled(name, strip=True)
@@ -25,22 +25,21 @@ def read(record: Fields) -> EditRequest:
     gold = record.optional(record.texts, "answers") or ()
     case = record.optional(record.integer, "case_id")
     probes = []
-    for name, kind, answer in (
+    for asked, kind, answer in (
         ("rephrase", ProbeKind.PARAPHRASE, target),
         ("alter_subject_question", ProbeKind.ALIAS, target),
         ("inverse question", ProbeKind.REVERSED, subject),
     ):
-        question = record.optional(text, name)
+        question = record.optional(text, asked)
         if question is not None:
             probes.append(Probe(kind, question, (answer,)))
     probes += [*_unrelated(record), *one_hop(record)]
     for unused in ("pred", "cond", "alternative_subject"):
         record.optional(record.text, unused)
     old = gold[0].strip() if gold else None
-    return record.make(
-        lambda: EditRequest(
-            prompt, target, subject, old, None, "" if case is None else str(case), tuple(probes)
-        )
+    name = "" if case is None else str(case)
+    return (
+        record.make(lambda: EditRequest(prompt, target, subject, old, None, name, tuple(probes))),
     )
 
 

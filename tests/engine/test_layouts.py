@@ -1,10 +1,12 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
 from patchhub.errors import InvalidInputError
+from patchhub.guard.probes import BaseProbes
 from patchhub.request import EditRequest, Probe, ProbeKind, load_requests
 from tests.engine.records import COUNTERFACT, EXPECTED, FLAT, FULL, ZSRE, refuse, save
 
@@ -83,6 +85,7 @@ def test_layouts_may_be_mixed(tmp_path: Path) -> None:
     [
         ("counterfact/counterfact_dev_1000.json", 1000, "paraphrase neighbourhood"),
         ("counterfact/easyedit_layout_1000.json", 1000, "paraphrase neighbourhood"),
+        ("counterfact/known_facts_600.json", 600, ""),
         ("zsre/zsre_train_1000.json", 1000, "paraphrase unrelated"),
         ("portability/counterfact_one_hop_300.json", 300, "paraphrase neighbourhood one_hop"),
         ("portability/zsre_one_hop_300.json", 300, "paraphrase unrelated one_hop"),
@@ -93,6 +96,20 @@ def test_layouts_may_be_mixed(tmp_path: Path) -> None:
             250,
             "paraphrase neighbourhood distractor other_relation one_hop",
         ),
+        ("relations/company_hq.json", 300, "paraphrase"),
+        ("relations/country_capital_city.json", 24, "paraphrase"),
+        ("relations/landmark_in_country.json", 300, "paraphrase"),
+        ("relations/person_native_language.json", 300, "paraphrase"),
+        ("relations/person_occupation.json", 300, "paraphrase"),
+        ("relations/person_plays_instrument.json", 300, "paraphrase"),
+        ("knowedit/wikibio_test_60.json", 60, "other_relation"),
+        ("tofu/forget01.json", 40, ""),
+        ("tofu/forget10.json", 400, ""),
+        ("tofu/forget10_perturbed.json", 400, "paraphrase"),
+        ("tofu/real_authors_perturbed.json", 100, ""),
+        ("tofu/retain90_first_400.json", 400, ""),
+        ("tofu/retain_perturbed_200.json", 200, "paraphrase"),
+        ("tofu/world_facts_perturbed.json", 117, ""),
     ],
 )
 def test_real_samples(name: str, count: int, kinds: str) -> None:
@@ -102,14 +119,53 @@ def test_real_samples(name: str, count: int, kinds: str) -> None:
         assert {str(probe.kind) for probe in request.probes} == set(kinds.split())
         assert EditRequest.from_json(request.to_json()) == request
     # One record of all these names a subject that its question does not hold; every other one does.
-    lost = [r for r in requests if r.subject is None or r.subject not in r.prompt]
+    lost = [r for r in requests if r.subject is not None and r.subject not in r.prompt]
     assert len(lost) == (1 if "inverse" in name else 0)
     for request in lost:
         with pytest.raises(InvalidInputError, match="E132"):
             request.subject_span()
 
 
-def test_known_facts_are_no_requests() -> None:
-    path = DATA / "counterfact" / "known_facts_600.json"
-    if path.is_file():
-        assert refuse(path).code == "E135"
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        (
+            "wiki_counterfact_test_100",
+            {
+                "alias": 347,
+                "one_hop": 273,
+                "logical": 48,
+                "other_relation": 648,
+                "forgetfulness": 54,
+            },
+        ),
+        (
+            "wiki_recent_test_100",
+            {
+                "alias": 76,
+                "one_hop": 844,
+                "logical": 73,
+                "other_relation": 411,
+                "forgetfulness": 73,
+            },
+        ),
+        (
+            "zsre_test_100",
+            {"alias": 25, "one_hop": 53, "logical": 22, "other_relation": 200, "paraphrase": 100},
+        ),
+    ],
+)
+def test_real_samples_of_knowedit(name: str, kinds: dict[str, int]) -> None:
+    requests = load_requests(DATA / "knowedit" / f"{name}.json")
+    assert len(requests) == 100
+    assert Counter(str(probe.kind) for r in requests for probe in r.probes) == kinds
+    for request in requests:
+        assert EditRequest.from_json(request.to_json()) == request
+
+
+@needs_data
+def test_texts_are_no_requests_but_probes_of_a_base() -> None:
+    path = DATA / "perplexity" / "me_ppl_50.json"
+    assert refuse(path).code == "E135"
+    assert len(BaseProbes.read(path).texts) == 50

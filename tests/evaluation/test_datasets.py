@@ -8,6 +8,8 @@ import pytest
 from patchhub import sandbox
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.evaluation.datasets import load_dataset
+from patchhub.scoring.questions import Question
+from tests.engine.benchmarks import MQUAKE, SANITATION
 from tests.engine.records import FULL
 
 
@@ -70,3 +72,33 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         load_dataset(tmp_path / "none.json")
     with pytest.raises(InvalidInputError, match="limit"):
         load_dataset("sandbox:pico", limit=0)
+
+
+def test_requests_of_one_record_stay_together_and_their_order_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps([{**MQUAKE, "case_id": n} for n in range(9)]), encoding="utf-8")
+    assert len(load_dataset(path).requests) == 18
+    ids = [request.id for request in load_dataset(path, limit=9, seed=1).requests]
+    assert len(ids) == 9
+    pairs = list(zip(ids[::2], ids[1::2], strict=False))
+    assert all(one == f"{other[0]}/1" and other[1:] == "/2" for one, other in pairs)
+
+
+def test_what_a_file_wants_kept_are_probes_of_the_base(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps(SANITATION), encoding="utf-8")
+    data = load_dataset(path)
+    assert len(data.requests) == 1
+    assert data.probes.questions == (Question("Who sang it?", ("Abba", "ABBA")),) * 2
+
+
+def test_skipped_records_are_named(tmp_path: Path) -> None:
+    path = _file(tmp_path / "a.json", 3)
+    records = [*json.loads(path.read_text()), {"prompt": "x", "target": 3}]
+    path.write_text(json.dumps(records), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"\[3\].target"):
+        load_dataset(path)
+    data = load_dataset(path, skip_bad=True)
+    assert len(data.requests) == 3
+    (skipped,) = data.skipped
+    assert skipped == f"[E131] {path}:1: [3].target: must be text"
