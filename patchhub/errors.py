@@ -192,6 +192,7 @@ CODES: dict[str, str] = {
     "E402": "policy does not allow this",
     "E403": "verdict is missing or belongs to another patch",
     "E404": "guard said no to every method",
+    "E405": "no method meets every constraint",
     # E5xx busy
     "E501": "lock is held by another process",
     "E502": "file system does not support locks",
