@@ -60,6 +60,8 @@ _COMMON = (
     click.option("--skip-bad", is_flag=True, help="Leave wrong records out, and say which."),
     _file("--texts", "Text for key statistics, a passage a line; else the model's own samples."),
     _file("--probes", "Questions and texts on which the model must stay as it is (JSON lines)."),
+    _file("--tasks", "Questions with choices, such as PIQA's, to be chosen from by loss."),
+    _file("--references", "Texts about things of which the new facts are true, for consistency."),
     _WORKERS,
     _count("--threads", 1, "Of each process."),
     device_option,

@@ -75,7 +75,8 @@ def bench(
             "E142", "no such experiment", expected=", ".join(EXPERIMENTS), found=experiment
         )
     began = time.perf_counter()
-    given = Data(dataset.requests, setup.spread(dataset.probes), dataset.texts)
+    probes = setup.spread(dataset.probes)
+    given = Data(dataset.requests, probes, dataset.texts, dataset.references)
     data = extended(experiment, given, setup)
     path = data.write(out / DATA)
     store = JobStore(out / JOBS)

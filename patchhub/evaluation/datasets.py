@@ -13,6 +13,7 @@ from patchhub.errors import InvalidInputError
 from patchhub.guard.probes import QUESTIONS, TEXTS, BaseProbes
 from patchhub.layouts import read_file
 from patchhub.request import EditRequest
+from patchhub.scoring.consistency import References
 from patchhub.scoring.questions import Question
 
 STATISTICS_TEXTS = 2500
@@ -29,6 +30,7 @@ class Dataset:
         skipped: Of every record left out, where it stands and why.
         probes: Of the base: what must stay whatever is edited.
         corpus: Makes the `texts`.
+        references: Texts about things of which the new facts are true.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     probes: BaseProbes = field(default_factory=BaseProbes)
     corpus: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False, compare=False)
+    references: References | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -76,7 +79,7 @@ def load_dataset(
 
 
 def _of_world(profile: str, limit: int | None, seed: int) -> Dataset:
-    from patchhub.sandbox import load_world, request_for, texts
+    from patchhub.sandbox import choice_items, load_world, request_for, texts
     from patchhub.sandbox.questions import recall
 
     world = load_world(profile)
@@ -89,10 +92,11 @@ def _of_world(profile: str, limit: int | None, seed: int) -> Dataset:
     questions = random.Random(0).sample(known, min(QUESTIONS, len(known)))
     # The texts for drift follow those for statistics, so that neither are the other.
     drift = texts(world, STATISTICS_TEXTS + TEXTS)[STATISTICS_TEXTS:]
+    tasks = choice_items(world, min(QUESTIONS, len(world.facts)))
     return Dataset(
         "sandbox" if profile == "default" else f"sandbox:{profile}",
         requests,
-        probes=BaseProbes(tuple(questions), tuple(drift)),
+        probes=BaseProbes(tuple(questions), tuple(drift), tuple(tasks)),
         corpus=lambda: tuple(texts(world, STATISTICS_TEXTS)),
     )
 

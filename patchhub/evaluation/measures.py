@@ -8,15 +8,13 @@ out unless it is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from patchhub.errors import NotFoundError
 from patchhub.evaluation.records import ACCURACY, AGREEMENT, MAGNITUDE, SCORE, VALUE
 from patchhub.guard.catalog import check_names, load_check
 from patchhub.guard.check import Case, Check, Wants
 from patchhub.guard.measurement import Finding, Trial
-from patchhub.guard.probes import BaseProbes
-from patchhub.request import EditRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +59,19 @@ class Number:
     before: float
 
 
-def measures_of(
-    requests: Sequence[EditRequest], probes: BaseProbes, names: Sequence[str] = ()
-) -> tuple[Measure, ...]:
-    """All measures that ask these requests anything, by check name and in the check's order.
+def measures_of(everything: Case, names: Sequence[str] = ()) -> tuple[Measure, ...]:
+    """All measures that ask anything of a data set, by check name and in the check's order.
 
     Args:
-        requests: Of the data set.
-        probes: The base's own.
+        everything: All its requests, and the base's own probes.
         names: Measures (or whole checks) to take instead of all.
 
     Raises:
         NotFoundError: E151, there is no such check or measure.
     """
-    found = [m for name in check_names() for m in _parts(load_check(name), requests, probes)]
+    found = [m for name in check_names() for m in _parts(load_check(name), everything)]
     if not names:
-        return tuple(m for m, wants in found if _asks(wants) and not wants.cast)
+        return tuple(m for m, wants in found if not (wants.nothing or wants.cast))
     unknown = [n for n in names if all(n not in (m.name, m.check.name) for m, _ in found)]
     if unknown:
         raise NotFoundError(
@@ -88,17 +83,11 @@ def measures_of(
     return tuple(m for m, _ in found if {m.name, m.check.name} & set(names))
 
 
-def _parts(
-    check: Check, requests: Sequence[EditRequest], probes: BaseProbes
-) -> Iterator[tuple[Measure, Wants]]:
+def _parts(check: Check, everything: Case) -> Iterator[tuple[Measure, Wants]]:
     for part in check.measures:
-        wants = check.wants(Case(tuple(requests), probes), part)
-        own = _asks(check.wants(Case((), probes), part))
+        wants = check.wants(everything, part)
+        own = not check.wants(replace(everything, requests=()), part).nothing
         yield Measure(check, part, own or bool(wants.openings or wants.texts)), wants
-
-
-def _asks(wants: Wants) -> bool:
-    return bool(wants.questions or wants.texts or wants.openings)
 
 
 def numbers(finding: Finding) -> Iterator[Number]:

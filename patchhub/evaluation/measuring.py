@@ -17,7 +17,6 @@ from patchhub.evaluation.observation import Observation
 from patchhub.evaluation.place import Data, Place
 from patchhub.evaluation.work import OBSERVED, at, patches_in
 from patchhub.guard.check import Case, Wants, rival
-from patchhub.guard.probes import BaseProbes
 from patchhub.guard.session import Wanted
 from patchhub.jobs.job import Work
 from patchhub.request import EditRequest
@@ -43,15 +42,16 @@ class State:
 
     Attributes:
         cases: Places of the requests that are asked about, in order.
-        carried: Those that the model carries; the unedited model may be asked as if it did.
+        single: A case of the checks for each.
+        together: All of them as one.
         each: Every case is a state of its own: whole-model measures are taken by case.
         measures: The numbers.
         protocols: How questions are asked.
     """
 
     cases: tuple[int, ...]
-    requests: tuple[EditRequest, ...]
-    probes: BaseProbes
+    single: tuple[Case, ...]
+    together: Case
     each: bool
     measures: tuple[Measure, ...]
     protocols: tuple[Protocol, ...]
@@ -63,30 +63,26 @@ class State:
         given: Any = work.inputs
         cases = tuple(given["cases"])
         together = tuple(dict.fromkeys([*given["carried"], *cases]))
-        alone = given["each"]
-        kept = [data.requests[i] for i in together]
-        clear = dict(zip(together, kept if alone else standing(kept), strict=True))
+        each = given["each"]
+        all_ = [data.requests[i] for i in together]
+        clear = dict(zip(together, all_ if each else standing(all_), strict=True))
+        carried = () if each else [data.requests[i] for i in given["carried"]]
         return cls(
             cases,
-            tuple(clear[i] for i in cases),
-            data.probes,
-            alone,
-            measures_of(data.requests, data.probes, tuple(given["measures"])),
+            tuple(data.case(clear[i], beside=carried) for i in cases),
+            data.case(*(clear[i] for i in cases), beside=carried),
+            each,
+            measures_of(data.case(*data.requests), tuple(given["measures"])),
             tuple(map(Protocol, given["protocols"])),
             given["max_new_tokens"],
         )
-
-    @property
-    def single(self) -> list[Case]:
-        """One case for each request."""
-        return [Case((request,), self.probes) for request in self.requests]
 
     @property
     def whole(self) -> list[tuple[int, Case]]:
         """The states as wholes, each with the place its numbers are written under."""
         if self.each:
             return list(zip(self.cases, self.single, strict=True))
-        return [(WHOLE, Case(self.requests, self.probes))]
+        return [(WHOLE, self.together)]
 
     def asked(self) -> Iterator[tuple[Measure, int, Case, tuple[Protocol, ...]]]:
         """Each measure of each case, with its place and the protocols it is asked by.
@@ -126,14 +122,15 @@ def unedited(work: Work) -> None:
     """Ask the base everything once; all other states are compared with it."""
     with at(work) as (here, data):
         state = State.of(work, data)
-        facts = tuple(q for r in state.requests for q in (_new(r), _old(r)) if q is not None)
+        requests = [data.requests[i] for i in state.cases]
+        facts = tuple(q for r in requests for q in (_new(r), _old(r)) if q is not None)
         extra = [(protocol, Wants(facts)) for protocol in state.protocols]
         seen = state.ask(here, [*state.wanted(), *extra])
     observation.save(seen, work.out)
     _write(work.out / ROWS, list(state.rows(seen, seen)))
     known = [
         [case, protocol.value, *_knew(seen, protocol, request)]
-        for case, request in zip(state.cases, state.requests, strict=True)
+        for case, request in zip(state.cases, requests, strict=True)
         for protocol in state.protocols
     ]
     _write(work.out / KNOWN, known)

@@ -15,9 +15,11 @@ from patchhub.guard.check import Wants
 from patchhub.guard.session import Seen, Session, Wanted
 from patchhub.loading import LoadedBase
 from patchhub.scoring.cache import AnswerCache
+from patchhub.scoring.choice import Choice
 from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.questions import Answer, Question
+from patchhub.scoring.tasks import ChoiceItem
 
 Observation = Mapping[Protocol, Seen]
 """By protocol; texts and continuations are the same under each."""
@@ -38,8 +40,10 @@ def missing(known: Observation, wanted: Wanted) -> list[tuple[Protocol, Wants]]:
         questions = tuple(q for q in wants.questions if q not in seen.answers and q.fits(protocol))
         texts = tuple(text for text in wants.texts if text not in seen.texts)
         openings = tuple(text for text in wants.openings if text not in seen.continuations)
-        if questions or texts or openings:
-            left.append((protocol, Wants(questions, texts, openings)))
+        choices = tuple(item for item in wants.choices if item not in seen.choices)
+        some = Wants(questions, texts, openings, choices)
+        if not some.nothing:
+            left.append((protocol, some))
     return left
 
 
@@ -50,6 +54,7 @@ def joined(one: Observation, other: Observation) -> Observation:
             {**seen.answers, **other[protocol].answers},
             {**seen.texts, **other[protocol].texts},
             {**seen.continuations, **other[protocol].continuations},
+            {**seen.choices, **other[protocol].choices},
         )
         for protocol, seen in one.items()
     }
@@ -65,6 +70,7 @@ def save(observation: Observation, directory: Path) -> None:
         },
         "continuations": dict(shared.continuations),
         "texts": [[text, one.loss, one.tokens] for text, one in shared.texts.items()],
+        "choices": [[asdict(item), asdict(one)] for item, one in shared.choices.items()],
     }
     (directory / _SAID).write_text(json.dumps(said))
     scores = (one.log_probs.contiguous() for one in shared.texts.values())
@@ -80,8 +86,14 @@ def load(directory: Path) -> Observation:
         for i, (text, loss, tokens) in enumerate(said["texts"])
     }
     continuations = {opening: tuple(found) for opening, found in said["continuations"].items()}
+    choices = {
+        ChoiceItem(item["prompt"], tuple(item["choices"]), item["answer"]): Choice(
+            tuple(one["losses"]), tuple(one["tokens"]), one["answer"]
+        )
+        for item, one in said["choices"]
+    }
     return {
-        Protocol(name): Seen(dict(map(_pair, pairs)), texts, continuations)
+        Protocol(name): Seen(dict(map(_pair, pairs)), texts, continuations, choices)
         for name, pairs in said["answers"].items()
     }
 

@@ -20,10 +20,12 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext
 from patchhub.editing.prepare import prepare_context
 from patchhub.evaluation import observation
+from patchhub.guard.check import Case
 from patchhub.guard.probes import BaseProbes
 from patchhub.loading import LoadedBase, load_base
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
+from patchhub.scoring.consistency import References
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +44,18 @@ class Data:
         requests: With their probes.
         probes: The base's own.
         texts: For key statistics; empty for the model's own samples.
+        references: Texts about things of which the new facts are true, for consistency.
     """
 
     requests: tuple[EditRequest, ...]
     probes: BaseProbes
     texts: tuple[str, ...] = ()
+    references: References | None = None
+
+    def case(self, *requests: EditRequest, beside: Sequence[EditRequest] = ()) -> Case:
+        """Some requests as a case of the guard's checks."""
+        others = tuple(beside)
+        return Case(requests, self.probes, beside=others, references=self.references)
 
     @cached_property
     def digest(self) -> str:
@@ -70,15 +79,18 @@ class Data:
         """What `write` wrote."""
         value = json.loads(path.read_bytes())
         requests = tuple(EditRequest.from_json(one, what=str(path)) for one in value["requests"])
-        return cls(
-            requests, BaseProbes.from_json(value["probes"], str(path)), tuple(value["texts"])
-        )
+        probes = BaseProbes.from_json(value["probes"], str(path))
+        passages = {(rel, target): tuple(texts) for rel, target, texts in value["references"]}
+        texts, references = tuple(value["texts"]), References(passages) if passages else None
+        return cls(requests, probes, texts, references)
 
     def _json(self) -> dict[str, canonical.Json]:
+        passages = {} if self.references is None else self.references.passages
         return {
             "requests": [request.to_json() for request in self.requests],
             "probes": self.probes.to_json(),
             "texts": list(self.texts),
+            "references": [[*key, list(texts)] for key, texts in passages.items()],
         }
 
 

@@ -59,7 +59,7 @@ class Planner:
                 "version": editor.version,
                 "settings": dict(record_settings(settings)),
             }
-        found = measures_of(data.requests, data.probes, setup.measures)
+        found = measures_of(data.case(*data.requests), setup.measures)
         self._asked: dict[str, canonical.Json] = {
             "data": data.digest,
             "measures": {measure.name: measure.check.version for measure in found},

@@ -39,6 +39,7 @@ class Setup:
         measures: Names of measures or checks to take instead of all.
         base_questions: Of the base's own questions, how many are asked of each state.
         base_texts: Of its texts.
+        base_tasks: Of its questions with choices.
         max_new_tokens: Longest answer under generation.
         dtype: Models compute in it.
         device: Models lie there.
@@ -57,6 +58,7 @@ class Setup:
     measures: tuple[str, ...] = ()
     base_questions: int = 100
     base_texts: int = 32
+    base_tasks: int = 100
     max_new_tokens: int = 12
     dtype: str = "float32"
     device: str = "cpu"
@@ -64,7 +66,10 @@ class Setup:
 
     def __post_init__(self) -> None:
         counts = (*self.sizes, self.checkpoints, self.orders, self.max_new_tokens, self.threads)
-        if min(counts) < 1 or min(self.again, self.base_questions, self.base_texts) < 0:
+        if (
+            min(counts) < 1
+            or min(self.again, self.base_questions, self.base_texts, self.base_tasks) < 0
+        ):
             raise InvalidInputError(
                 "E142",
                 "a number of the experiment is out of range",
@@ -92,6 +97,7 @@ class Setup:
         return BaseProbes(
             tuple(_spaced(probes.questions, self.base_questions)),
             tuple(_spaced(probes.texts, self.base_texts)),
+            tuple(_spaced(probes.tasks, self.base_tasks)),
         )
 
     def to_json(self) -> dict[str, canonical.Json]:
@@ -110,6 +116,7 @@ class Setup:
             "measures": list(self.measures),
             "base_questions": self.base_questions,
             "base_texts": self.base_texts,
+            "base_tasks": self.base_tasks,
             "max_new_tokens": self.max_new_tokens,
             "dtype": self.dtype,
             "device": self.device,

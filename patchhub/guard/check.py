@@ -17,10 +17,13 @@ from patchhub.guard.shares import combined, share
 from patchhub.request import LOCALITY, EditRequest, Probe, ProbeKind, Query
 from patchhub.scoring import answers
 from patchhub.scoring.agreement import agreement
+from patchhub.scoring.consistency import References
 from patchhub.scoring.questions import Answer, Question
+from patchhub.scoring.tasks import ChoiceItem
 
 if TYPE_CHECKING:
     from patchhub.patch import Patch
+    from patchhub.scoring.choice import Choice
     from patchhub.scoring.divergence import TextScore
 
 
@@ -47,6 +50,7 @@ class Case:
         patch: The patch itself.
         below: The patches of the stack below it, bottom first.
         beside: Requests edited together with these that are no part of the case.
+        references: Texts about things of which the new facts are true.
     """
 
     requests: tuple[EditRequest, ...]
@@ -54,6 +58,7 @@ class Case:
     patch: Patch | None = None
     below: tuple[Below, ...] = ()
     beside: tuple[EditRequest, ...] = ()
+    references: References | None = None
 
     @cached_property
     def edited(self) -> frozenset[str]:
@@ -82,6 +87,7 @@ class Wants:
         questions: To be asked.
         texts: Whose losses and next-token distributions are needed.
         openings: Texts to be continued at length.
+        choices: Questions with texts to choose from.
         cast: If not empty, the questions are also put to the edited model as it is when loaded in
             this dtype.
     """
@@ -89,7 +95,13 @@ class Wants:
     questions: tuple[Question, ...] = ()
     texts: tuple[str, ...] = ()
     openings: tuple[str, ...] = ()
+    choices: tuple[ChoiceItem, ...] = ()
     cast: str = ""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing has to be asked."""
+        return not (self.questions or self.texts or self.openings or self.choices)
 
 
 class Observed(Protocol):
@@ -105,6 +117,10 @@ class Observed(Protocol):
 
     def continued(self, opening: str) -> tuple[str, ...]:
         """Texts that begin with an opening, drawn alike in every state."""
+        ...
+
+    def choice(self, item: ChoiceItem) -> Choice:
+        """The losses of the texts to choose from."""
         ...
 
     def cast(self, dtype: str) -> Observed:

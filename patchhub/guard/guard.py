@@ -168,5 +168,12 @@ def _digest(tasks: Sequence[_Task]) -> str:
     asked: list[canonical.Json] = [
         {"prompt": q.prompt, "answers": q.answers, "rival": q.rival} for q in questions
     ]
-    continued = ({"opening": text} for text in openings)
-    return canonical.digest([*asked, *({"text": text} for text in texts), *continued])
+    chosen = unique(item for task in tasks for item in task.wants.choices)
+    return canonical.digest(
+        [
+            *asked,
+            *({"text": text} for text in texts),
+            *({"opening": text} for text in openings),
+            *(item.to_json() for item in chosen),
+        ]
+    )

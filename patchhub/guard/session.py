@@ -15,11 +15,13 @@ from patchhub.guard.check import Wants
 from patchhub.loading import LoadedBase, load_base
 from patchhub.patch import Patch
 from patchhub.scoring.cache import AnswerCache
+from patchhub.scoring.choice import Choice, choose
 from patchhub.scoring.continuation import continue_texts
 from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.instruction import SHORT_ANSWER
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.scorer import Answer, Question, Scorer
+from patchhub.scoring.tasks import ChoiceItem
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ class Seen:
     answers: Mapping[Question, Answer]
     texts: Mapping[str, TextScore] = field(default_factory=dict)
     continuations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: Mapping[ChoiceItem, Choice] = field(default_factory=dict)
     casts: Mapping[str, Seen] = field(default_factory=dict)
 
     def answer(self, question: Question) -> Answer | None:
@@ -51,6 +54,10 @@ class Seen:
     def continued(self, opening: str) -> tuple[str, ...]:
         """Texts that begin with an opening."""
         return self.continuations[opening]
+
+    def choice(self, item: ChoiceItem) -> Choice:
+        """The losses of the texts to choose from."""
+        return self.choices[item]
 
     def cast(self, dtype: str) -> Seen:
         """The edited model in another dtype."""
@@ -87,6 +94,7 @@ class Session:
         self._instruction = replace(SHORT_ANSWER, chat=chat)
         self._texts = unique(text for _, wants in wanted for text in wants.texts)
         self._openings = unique(text for _, wants in wanted for text in wants.openings)
+        self._choices = unique(item for _, wants in wanted for item in wants.choices)
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -105,7 +113,7 @@ class Session:
         scorer = self._scorer(self._base, identity)
         questions = {protocol: self._questions(protocol) for protocol in Protocol}
         asked = sum(map(len, questions.values()))
-        report.total = asked + len(self._texts) + len(self._openings)
+        report.total = asked + len(self._texts) + len(self._openings) + len(self._choices)
         answers = {
             protocol: self._ask(scorer, protocol, some, report)
             for protocol, some in questions.items()
@@ -115,10 +123,15 @@ class Session:
         continued = continue_texts(
             self._base.model, self._base.tokenizer, self._openings, progress=report.part
         )
+        report.done += len(self._openings)
+        chosen = choose(self._base.model, self._base.tokenizer, self._choices, progress=report.part)
         report.end()
-        texts = dict(zip(self._texts, scores, strict=True))
-        continuations = dict(zip(self._openings, continued, strict=True))
-        return {protocol: Seen(found, texts, continuations) for protocol, found in answers.items()}
+        shared = (
+            dict(zip(self._texts, scores, strict=True)),
+            dict(zip(self._openings, continued, strict=True)),
+            dict(zip(self._choices, chosen, strict=True)),
+        )
+        return {protocol: Seen(found, *shared) for protocol, found in answers.items()}
 
     def observe_casts(
         self, after: Mapping[Protocol, Seen], identity: str, stack: Sequence[Patch]

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from patchhub.errors import InvalidInputError, NotFoundError
@@ -93,7 +94,7 @@ def consistency(
     return weights.similarity(" ".join(generations), " ".join(references))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class References:
     """Texts about things that have an object under a relation.
 
@@ -150,6 +151,7 @@ class References:
                     return self.passages[key]
         return ()
 
+    @cached_property
     def weights(self) -> WordWeights:
         """Weights with each text as a document, for want of those of a larger corpus."""
         return WordWeights.of(text for texts in self.passages.values() for text in texts)

@@ -27,6 +27,10 @@ class ChoiceItem:
     choices: tuple[str, ...]
     answer: int
 
+    def to_json(self) -> dict[str, canonical.Json]:
+        """The record that `read_item` reads."""
+        return {"prompt": self.prompt, "choices": list(self.choices), "answer": self.answer}
+
 
 def read_tasks(path: Path) -> list[ChoiceItem]:
     """The items of a JSON, JSON lines or YAML file.
@@ -38,7 +42,7 @@ def read_tasks(path: Path) -> list[ChoiceItem]:
         NotFoundError: E109.
         InvalidInputError: E130, no such text; E131, a field is wrong; E135, another layout.
     """
-    return [_read(record) for record in read_records(path)]
+    return [read_item(record) for record in read_records(path)]
 
 
 def write_tasks(path: Path, items: Sequence[ChoiceItem]) -> None:
@@ -47,15 +51,13 @@ def write_tasks(path: Path, items: Sequence[ChoiceItem]) -> None:
     Raises:
         PatchHubError: E704, the disk refused.
     """
-    lines = [
-        canonical.dumps({"prompt": i.prompt, "choices": list(i.choices), "answer": i.answer})
-        for i in items
-    ]
+    lines = [canonical.dumps(item.to_json()) for item in items]
     with refusals():
         swap_in(path, b"".join(line + b"\n" for line in lines))
 
 
-def _read(record: Fields) -> ChoiceItem:
+def read_item(record: Fields) -> ChoiceItem:
+    """One item from a record of either layout."""
     if "goal" in record:
         names = ("goal", "sol1", "sol2")
         prompt, *choices = (record.filled(name, strip=True) for name in names)

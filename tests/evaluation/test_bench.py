@@ -17,6 +17,7 @@ from patchhub.evaluation.setup import Setup
 from patchhub.jobs.inline import Inline
 from patchhub.request import EditRequest
 from patchhub.sandbox import model_path
+from patchhub.scoring.consistency import References
 from patchhub.scoring.protocols import Protocol
 from tests.evaluation import ROOT
 
@@ -29,15 +30,19 @@ SETUP = Setup(
     checkpoints=2,
     again=2,
     protocols=(Protocol.GENERATION, Protocol.LIKELIHOOD),
-    measures=("reliability", "generalization", "locality", "drift"),
+    measures=("reliability", "generalization", "locality", "drift", "tasks", "fluency.consistency"),
     base_questions=20,
     base_texts=4,
+    base_tasks=20,
 )
 
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return load_dataset("sandbox", limit=EDITS)
+    found = load_dataset("sandbox", limit=EDITS)
+    first = found.requests[0]
+    texts = {(first.relation or "", first.target): (f"Something else of {first.target}.",)}
+    return replace(found, references=References(texts))
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +103,19 @@ def test_results_and_costs_are_written(single: Results, out: Path) -> None:
     assert all(one.seconds > 0 and one.patch_bytes > 1000 for one in costs.spent)
     (prepared,) = costs.prepared
     assert 0.3 < prepared.latency < 3
+
+
+def test_other_tasks_and_consistency_are_measured_once_a_state(
+    single: Results, sequential: Results
+) -> None:
+    tasks = [row for row in single.rows if (row.method, row.measure) == ("ft", "tasks.choice")]
+    accuracy = [row for row in tasks if row.figure == "accuracy"]
+    assert [row.case for row in accuracy] == list(range(EDITS))
+    assert all(row.before > 0.9 for row in accuracy)
+    steps = [row for row in sequential.rows if row.measure == "tasks.choice"]
+    assert {row.case for row in steps} == {-1}
+    similar = [row for row in single.rows if row.measure == "fluency.consistency"]
+    assert {row.case for row in similar if row.method == "ft"} == {0}
 
 
 def test_a_finished_experiment_is_not_done_again(single: Results, data: Dataset, out: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +67,7 @@ def _run(session: Session, experiment: str, **options: Any) -> Reply:
             setup,
             out,
             backend,
-            command=click.get_current_context().command_path,
+            command=shlex.join(["patchhub", *sys.argv[1:]]),
             progress=progress.overall,
             remaining=progress.remaining,
         )
@@ -79,6 +81,8 @@ def _dataset(experiment: str, **options: Any) -> Dataset:
 
     from patchhub.evaluation.datasets import load_dataset
     from patchhub.guard.probes import BaseProbes, read_texts
+    from patchhub.scoring.consistency import References
+    from patchhub.scoring.tasks import read_tasks
 
     data = load_dataset(
         options["data"],
@@ -88,6 +92,11 @@ def _dataset(experiment: str, **options: Any) -> Dataset:
     )
     if options["probes"] is not None:
         data = replace(data, probes=BaseProbes.read(options["probes"]))
+    if options["tasks"] is not None:
+        tasks = tuple(read_tasks(options["tasks"]))
+        data = replace(data, probes=replace(data.probes, tasks=tasks))
+    if options["references"] is not None:
+        data = replace(data, references=References.read(options["references"]))
     if options["texts"] is not None:
         texts = read_texts(options["texts"])
         data = replace(data, corpus=lambda: texts)

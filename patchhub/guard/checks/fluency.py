@@ -5,19 +5,22 @@ with the edit (`patchhub.scoring.continuation`). ``entropy``: the share of n-gra
 the edit cost, 1 - after / before; an edit that makes the model repeat itself costs much of it
 (ROME, arXiv:2202.05262, table 4: 1 % for its own edits, 40 % for a collapsed model).
 ``repetition``: the share of texts that do not go in circles, of those that did not before. A model
-that has come to say random words keeps its entropy; that shows under ``drift``.
+that has come to say random words keeps its entropy; that shows under ``drift``. ``consistency``:
+where there are texts about other things of which the new fact is true, how near the texts about the
+subject come to them (RS).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from patchhub.guard.check import Case, Observed, Wants
 from patchhub.guard.measurement import Failure, Finding, Trial
 from patchhub.guard.shares import share
 from patchhub.request import EditRequest, ProbeKind
+from patchhub.scoring.consistency import consistency
 from patchhub.scoring.intervals import mean_interval
 from patchhub.scoring.variety import entropy, repeated
 
@@ -36,14 +39,16 @@ class Fluency:
     name: ClassVar[str] = "fluency"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "texts about the subject stay varied"
-    measures: ClassVar[tuple[str, ...]] = ("entropy", "repetition")
+    measures: ClassVar[tuple[str, ...]] = ("entropy", "repetition", "consistency")
 
     def wants(self, case: Case, measure: str) -> Wants:
         """Continuations of the edits' own wordings."""
-        return Wants(openings=_openings(case))
+        return Wants(openings=_openings(_referred(case) if measure == "consistency" else case))
 
     def find(self, case: Case, measure: str, before: Observed, after: Observed) -> Finding:
-        """The entropy lost, or the share of texts that go nowhere in circles."""
+        """The entropy lost, the share of texts that go nowhere in circles, or the mean of RS."""
+        if measure == "consistency":
+            return _consistent(_referred(case), before, after)
         texts = [
             (opening, old, new)
             for opening in _openings(case)
@@ -70,6 +75,37 @@ def _circling(opening: str, old: str, new: str) -> Trial:
     said = [text.removeprefix(opening)[:_SHOWN] for text in (old, new)]
     failure = Failure(opening, "a text that does not go in circles", *said)
     return Trial(failure, fine_before, fine_after, counts=fine_before == 1.0)
+
+
+def _referred(case: Case) -> Case:
+    """The case with those of its requests that there are reference texts for."""
+    return replace(case, requests=tuple(r for r in case.requests if _passages(case, r)))
+
+
+def _passages(case: Case, request: EditRequest) -> tuple[str, ...]:
+    if case.references is None:
+        return ()
+    return case.references.texts(request.relation, request.target)
+
+
+def _consistent(case: Case, before: Observed, after: Observed) -> Finding:
+    """RS of each request that has a text drawn for it, as a share."""
+    if case.references is None:
+        return Finding(0.0, 0.0, 0.0, 0, 0.0, 0.0)
+    weights, drawn, pairs = case.references.weights, set(_openings(case)), []
+    for request in case.requests:
+        openings = [text for text in dict.fromkeys(_wordings(request)) if text in drawn]
+        if openings:
+            passages = _passages(case, request)
+            old, new = (
+                consistency((t for o in openings for t in seen.continued(o)), passages, weights)
+                for seen in (before, after)
+            )
+            pairs.append((old, new))
+    if not pairs:
+        return Finding(0.0, 0.0, 0.0, 0, 0.0, 0.0)
+    value, low, high = mean_interval([new for _, new in pairs])
+    return Finding(sum(old for old, _ in pairs) / len(pairs), value, value, len(pairs), low, high)
 
 
 def _openings(case: Case) -> tuple[str, ...]:

@@ -11,8 +11,10 @@ from patchhub.guard.measurement import Finding
 from patchhub.guard.probes import BaseProbes
 from patchhub.request import EditRequest, Probe, ProbeKind
 from patchhub.scoring import answers
+from patchhub.scoring.choice import Choice
 from patchhub.scoring.divergence import TextScore
 from patchhub.scoring.questions import Answer, Question
+from patchhub.scoring.tasks import ChoiceItem
 
 REQUEST = EditRequest(
     "Mira Tolven was born in",
@@ -39,6 +41,7 @@ class Said:
     replies: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, TextScore] = field(default_factory=dict)
     continuations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: Mapping[ChoiceItem, Choice] = field(default_factory=dict)
     casts: Mapping[str, Said] = field(default_factory=dict)
 
     def answer(self, question: Question) -> Answer:
@@ -53,6 +56,9 @@ class Said:
 
     def continued(self, opening: str) -> tuple[str, ...]:
         return self.continuations[opening]
+
+    def choice(self, item: ChoiceItem) -> Choice:
+        return self.choices[item]
 
     def cast(self, dtype: str) -> Said:
         return self.casts[dtype]

@@ -8,6 +8,7 @@ from patchhub.guard.catalog import load_check
 from patchhub.guard.check import Case
 from patchhub.guard.probes import BaseProbes
 from patchhub.request import EditRequest
+from patchhub.scoring.consistency import References
 from tests.engine.guard.said import Said
 
 
@@ -40,3 +41,21 @@ def test_fluency_of_many_edits_takes_some_of_each_part() -> None:
     assert len(openings) == 16
     assert openings[0] == "prompt 0"
     assert openings[-1] == "prompt 93"
+
+
+def test_consistency_is_the_mean_over_requests_that_have_reference_texts() -> None:
+    one = EditRequest("Ada was born in", "Oslo", subject="Ada", relation="born")
+    two = EditRequest("Bo was born in", "Rome", subject="Bo", relation="born")
+    references = References({("born", "Oslo"): ("fjord ships",), ("born", "Paris"): ("cafes",)})
+    case = Case((one, two), BaseProbes(), references=references)
+    check = load_check("fluency")
+    openings = check.wants(case, "consistency").openings
+    assert openings == ("Ada was born in", "Ada")
+    before = Said(continuations=dict.fromkeys(openings, ("cafes cafes",)))
+    after = Said(continuations=dict.fromkeys(openings, ("fjord ships",)))
+    found = check.find(case, "consistency", before, after)
+    assert (found.before, found.after) == pytest.approx((0.0, 1.0))
+    assert found.n == 1
+    without = Case((one, two), BaseProbes())
+    assert check.wants(without, "consistency").nothing
+    assert check.find(without, "consistency", before, after).n == 0

@@ -63,7 +63,7 @@ def test_our_own_references(tmp_path: Path) -> None:
         assert found.texts("lives_in", "Oslo") == ()
         # Texts without a relation serve every one.
         assert found.texts("lives_in", "Rome") == found.texts(None, "Rome") == ("four",)
-        assert found.weights().idf["one"] == pytest.approx(math.log(5 / 2) + 1)
+        assert found.weights.idf["one"] == pytest.approx(math.log(5 / 2) + 1)
 
 
 def test_counterfact_snippets(tmp_path: Path) -> None:
