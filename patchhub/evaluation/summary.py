@@ -2,8 +2,8 @@
 
 Torch-free. Every line says how it was asked and over how many cases; two protocols never meet in
 one number. Orders and seeds of the same case are averaged first, so that asking thrice makes no
-interval narrower, and their spread stands beside. A refused edit has no number: it is counted in
-`Summary.refused`, and the lines' ``n_cases`` are smaller.
+interval narrower, and their spread stands beside. Refused edits are counted in `Summary.refused`;
+an experiment that asks about them finds the model as it was.
 """
 
 from __future__ import annotations

@@ -29,7 +29,11 @@ def document(title: str, parts: Iterable[str]) -> Iterator[str]:
 
 
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], right: Container[str] = ()
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Container[str] = (),
+    *,
+    dense: bool = False,
 ) -> Iterator[str]:
     """A table of cells that are HTML already.
 
@@ -37,12 +41,14 @@ def table(
         headers: Of the columns, as text.
         rows: Of cells.
         right: Headers whose columns hold numbers and stand at the right edge.
+        dense: It is wide: headers break into lines, and the first column stays in sight.
     """
 
     def align(name: str) -> str:
         return " class='number'" if name in right else ""
 
-    yield "<div class='scroll'><table>\n<thead><tr>"
+    kind = " class='dense'" if dense else ""
+    yield f"<div class='scroll'><table{kind}>\n<thead><tr>"
     yield from (f"<th scope='col'{align(name)}>{escape(name)}</th>" for name in headers)
     yield "</tr></thead>\n<tbody>\n"
     for cells in rows:

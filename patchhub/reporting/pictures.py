@@ -1,14 +1,14 @@
 """Drawing with matplotlib so that the same numbers give the same bytes.
 
-A picture in a page takes its colours from the page around it: it is drawn in colours that nothing
-else has, one for each role, which are then exchanged for the page's own.
+A picture in a page takes its colours from the page around it: it is drawn in one colour for each
+role, and these are then exchanged for the page's own.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -58,22 +58,19 @@ def saved(figure: Any, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def inline(
-    draw: Callable[[Mapping[str, str]], bytes], roles: Sequence[str], label: str, prefix: str = ""
-) -> str:
+def inline(svg: bytes, colours: Mapping[str, str], label: str, prefix: str = "") -> str:
     """An ``<svg>`` element whose colours are the page's.
 
     Args:
-        draw: Makes an SVG file, given a colour for each role.
-        roles: Names of colours of page.css.
-        label: What the picture shows, for who cannot see it.
+        svg: A file in these colours.
+        colours: By role, the name of a colour of page.css; no two the same.
+        label: What the picture shows, for who cannot see it, as HTML.
         prefix: Of the ids in it, where a page has several pictures.
     """
-    marks = {role: f"#0{i:02x}b1c" for i, role in enumerate(roles)}
-    text = draw(marks).decode()
+    text = svg.decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    for role, mark in marks.items():
-        text = text.replace(mark, f"var(--{role})")
+    for role, colour in colours.items():
+        text = text.replace(colour, f"var(--{role})")
     if prefix:
         text = re.sub(r'( id="|"#|url\(#)', rf"\g<1>{prefix}", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)

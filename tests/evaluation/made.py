@@ -115,8 +115,9 @@ class Maker:
         """Every edit by itself; the last method refuses some."""
         rows: list[Row] = []
         refusals = []
-        for method in (UNEDITED, COLLAPSED, *methods):
-            for seed in range(seeds if method in methods else 1):
+        rows += self._plain("single")
+        for method in methods:
+            for seed in range(seeds):
                 for case in range(self.cases):
                     if method == methods[-1] and case % 10 == 3:
                         message = f"the subject is not in the prompt of {case}"
@@ -132,7 +133,8 @@ class Maker:
               ) -> Results:  # fmt: skip
         """Many at once."""
         rows: list[Row] = []
-        for method in (UNEDITED, COLLAPSED, *methods):
+        rows += self._plain("batch")
+        for method in methods:
             for size in sizes:
                 for start in range(0, self.cases - size + 1, size):
                     cases = range(start, start + size)
@@ -143,17 +145,22 @@ class Maker:
                    ) -> Results:  # fmt: skip
         """One after the other, asked again ten times; with undo, conflicts and repetition."""
         rows: list[Row] = []
-        for method in (UNEDITED, COLLAPSED, *methods):
+        rows += self._plain("sequential")
+        for method in methods:
             for order in range(orders):
                 places = list(range(self.cases))
                 random.Random(order).shuffle(places)
                 for k in range(1, steps + 1):
                     step = self.cases * k // steps
                     rows += self._state("sequential", method, 1, order, 0, step, "", places[:step])
-            for variant in ("undone", "conflicting", "repeated"):
+            for variant in ("kept", "undone", "conflicting", "superseded", "repeated"):
                 cases = range(self.cases // 4)
                 rows += self._state("sequential", method, 1, 0, 0, self.cases, variant, cases)
         return self._results("sequential", rows, ())
+
+    def _plain(self, experiment: str) -> Iterator[Row]:
+        for method in (UNEDITED, COLLAPSED):
+            yield from self._state(experiment, method, 1, 0, 0, 0, "", range(self.cases))
 
     def _results(self, name: str, rows: Sequence[Row], refusals: Sequence[Refusal]) -> Results:
         known = [
@@ -192,15 +199,16 @@ class Maker:
                     where = (experiment, method, size, order, seed, step, variant, case)
                     yield from self._figures(where, measure, protocol, after, before)
         worse = 40.0 if method == COLLAPSED else (1 + (1 - stays) * carried / 8)
-        for measure, base in _WHOLE.items():
-            value = base * worse if base > 10 else base + 0.1 * math.log(worse)
-            if measure == "fluency.entropy":
-                value = base / worse**0.2
-            yield row(
-                measure, value, experiment=experiment, model=self.model, method=method, size=size,
-                order=order, seed=seed, step=step, variant=variant, case=-1, protocol=PROTOCOLS[0],
-                figure=VALUE, n=24, before=base,
-            )  # fmt: skip
+        for case in cases if experiment == "single" else (-1,):
+            for measure, base in _WHOLE.items():
+                value = base * worse if base > 10 else base + 0.1 * math.log(worse)
+                if measure == "fluency.entropy":
+                    value = base / worse**0.2
+                yield row(
+                    measure, value, experiment=experiment, model=self.model, method=method,
+                    size=size, order=order, seed=seed, step=step, variant=variant, case=case,
+                    protocol="", figure=VALUE, n=24, before=base,
+                )  # fmt: skip
 
     def _figures(
         self, where: tuple[str, str, int, int, int, int, str, int], measure: str, protocol: str,

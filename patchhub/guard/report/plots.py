@@ -27,7 +27,8 @@ _ROW = 0.27  # inches
 def before_after(measurements: Sequence[Measurement]) -> str:
     """An ``<svg>`` element of shares before and after, and of how much of each ceiling is used."""
     label = "Shares before and after the edit, and how much of each ceiling is used; see the table"
-    return inline(lambda colours: figure(measurements, colours), ROLES, label)
+    marks = {role: f"#0{i:02x}b1c" for i, role in enumerate(ROLES)}
+    return inline(figure(measurements, marks), marks, label)
 
 
 def figure(measurements: Sequence[Measurement], colours: Mapping[str, str]) -> bytes:
