@@ -88,6 +88,9 @@ def target_row(
 ) -> Row:
     """The row that teaches ``target`` after ``prompt``.
 
+    A token that reaches over the prompt's end is the target's, as in scoring: some tokenizers merge
+    across words.
+
     Args:
         tokenizer: A fast tokenizer.
         prompt: Text before the answer.
@@ -95,22 +98,22 @@ def target_row(
         subject: Character span of the subject inside ``prompt``.
 
     Raises:
-        InvalidInputError: E143, a token straddles the boundary between prompt and target.
+        InvalidInputError: E143, nothing is left of the prompt, or its subject ends in that token.
     """
     boundary = len(prompt)
     encoded = encode(tokenizer, prompt + spaced(target))
     indices = encoded.covering(boundary, len(encoded.text))
     first = indices[0]
-    if encoded.spans[first][0] < boundary or first == 0:
+    lookup = encoded.covering(*subject)[-1] if subject else first - 1
+    if first == 0 or lookup >= first:
         a, b = encoded.spans[first]
         raise InvalidInputError(
             "E143",
-            "a token belongs to the prompt and to the target",
+            "one token belongs to the prompt's subject (or all of it) and to the target",
             expected=f"a token boundary after {prompt[-20:]!r}",
             found=encoded.text[a:b],
-            hint="end the prompt where a word ends",
+            hint="word the prompt so that a few words follow the subject",
         )
-    lookup = encoded.covering(*subject)[-1] if subject else first - 1
     return Row(
         ids=encoded.ids[: indices[-1]],
         lookup=lookup,

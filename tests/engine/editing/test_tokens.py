@@ -68,14 +68,27 @@ def test_a_character_no_token_covers_is_a_typed_error() -> None:
         Encoded("ab", (1,), ((0, 1),)).covering(1, 2)
 
 
-def test_a_token_across_the_boundary_is_refused() -> None:
-    backend = Tokenizer(models.WordLevel({"born in Rome": 0, "?": 1}, unk_token="?"))
-    backend.pre_tokenizer = pre_tokenizers.Split("|", "isolated")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)  # type: ignore[no-untyped-call]
+def _splitting(*words: str) -> PreTrainedTokenizerFast:
+    """A tokenizer whose words end before every vertical bar."""
+    vocabulary = {word: i for i, word in enumerate((*words, "?"))}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Split("|", "merged_with_next")
+    return PreTrainedTokenizerFast(tokenizer_object=backend)  # type: ignore[no-untyped-call]
+
+
+def test_a_token_across_the_boundary_is_the_targets() -> None:
+    tokenizer = _splitting("Mira", "|born", "|in Rome")
+    row = target_row(tokenizer, "Mira|born|in", "Rome", (0, 4))
+    assert (row.ids, row.lookup, row.slots, row.labels) == ((0, 1), 0, (1,), (2,))
+
+
+@pytest.mark.parametrize("prompt", ["born in", "Mira|born in"])
+def test_a_token_of_the_subject_and_the_target_is_refused(prompt: str) -> None:
+    tokenizer = _splitting("Mira", "|born in Rome", "born in Rome")
     with pytest.raises(InvalidInputError) as error:
-        target_row(tokenizer, "born in", "Rome")
+        target_row(tokenizer, prompt, "Rome", (prompt.index("born"), prompt.index("born") + 4))
     assert error.value.code == "E143"
-    assert error.value.found == "born in Rome"
+    assert str(error.value.found).endswith("born in Rome")
 
 
 def test_subject_row_ends_at_the_subject() -> None:
