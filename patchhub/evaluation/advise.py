@@ -23,7 +23,6 @@ from patchhub.evaluation.evidence import (
     Figure,
     State,
 )
-from patchhub.evaluation.records import UNEDITED
 from patchhub.evaluation.sources import Source
 from patchhub.scoring.intervals import harmonic_mean
 
@@ -92,7 +91,7 @@ class Advice:
         protocol: How questions were asked.
         constraints: What was asked.
         ranking: Every method in every way, the best first.
-        unedited: What the unedited model does: figures of `QUALITIES`, in the proposal's state.
+        unedited: What the unedited model does: figures of `QUALITIES`, where the first was.
         notes: What the results do not hold.
     """
 
@@ -168,8 +167,8 @@ def advise(
         for state in fitting(evidence.states(method), constraints.edits_per_day)
     ]
     ranking = tuple(sorted(found, key=lambda one: one.rank))
-    state = ranking[0].state if ranking else None
-    unedited = tuple(evidence.quality(UNEDITED, state, check) for check in QUALITIES)
+    used = ranking[0].state.experiment if ranking and ranking[0].state else ""
+    unedited = tuple(evidence.unedited(used, check) for check in QUALITIES)
     notes = tuple(_notes(evidence))
     return Advice(evidence.model, protocol, constraints, ranking, unedited, notes)
 

@@ -119,12 +119,10 @@ class Evidence:
     def _used(self) -> frozenset[tuple[str, State]]:
         """Every method in every state, whatever was asked there."""
         rows = (row for source in self._sources for row in source.results.rows)
-        found = {
-            (r.method, r.experiment, r.size, r.step)
-            for r in rows
-            if (r.model, r.variant) == (self.model, "")
-        }
-        return frozenset((method, State(*state)) for method, *state in found)
+        plain = (r for r in rows if (r.model, r.variant) == (self.model, ""))
+        found = {(r.method, r.experiment, r.size, r.step) for r in plain}
+        found |= {(x.method, x.experiment, x.size, x.step) for _, x in self._lines}
+        return frozenset((method, State(kind, size, step)) for method, kind, size, step in found)
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -136,7 +134,7 @@ class Evidence:
     def states(self, method: str) -> tuple[State, ...]:
         """The states a method was measured in; of batches the full ones."""
         found = {state for used, state in self._used if used == method}
-        return tuple(sorted(s for s in found if s.experiment != "batch" or s.step == s.size))
+        return tuple(sorted(s for s in found if s.experiment != "batch" or s.step in (0, s.size)))
 
     def quality(
         self, method: str, state: State | None, check: str, protocol: str | None = None
@@ -153,14 +151,19 @@ class Evidence:
         ]
         return min(found, key=lambda one: (one.low, one.value, one.what), default=None)
 
+    def unedited(self, experiment: str, check: str) -> Figure | None:
+        """As `quality`, of the model without edits."""
+        states = [one for one in self.states(UNEDITED) if one.experiment == experiment]
+        found = [self.quality(UNEDITED, one, check) for one in states]
+        return next((one for one in found if one is not None), None)
+
     def refused(self, method: str, state: State | None) -> int:
         """How many of the requests a method left out."""
-        return sum(
-            len(set(one.cases))
-            for one in self._refusals()
-            if one.method == method and state is not None
-            if (one.experiment, one.size) == (state.experiment, state.size)
-        )
+        if state is None:
+            return 0
+        same = method, state.experiment, state.size
+        found = (o.cases for o in self._refusals() if (o.method, o.experiment, o.size) == same)
+        return len(set().union(*found))
 
     def seconds(self, method: str, state: State | None) -> Figure | None:
         """Seconds per request."""

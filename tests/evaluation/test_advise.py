@@ -2,86 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from patchhub.errors import NotFoundError
-from patchhub.evaluation.advise import Advice, advise, fitting, leaves_anywhere
+from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.evaluation.advise import advise, leaves_anywhere
 from patchhub.evaluation.constraints import Constraints, Standing
 from patchhub.evaluation.evidence import State
 from patchhub.evaluation.reasons import against, reasons
-from patchhub.evaluation.records import (
-    AGREEMENT,
-    COLLAPSED,
-    SCORE,
-    UNEDITED,
-    Prepared,
-    Refusal,
-    Row,
-    Spent,
-)
-from patchhub.evaluation.results import Provenance
-from patchhub.evaluation.sources import Source
+from patchhub.evaluation.records import SCORE, UNEDITED, Refusal
 from patchhub.scoring.intervals import wilson
-from tests.evaluation.made import results, row
-
-ON_WEIGHTS = {"good": True, "poor": False}
-
-MEASURES = {
-    "reliability.target": SCORE,
-    "generalization.paraphrase": SCORE,
-    "locality.neighbourhood": AGREEMENT,
-    "removal.target": SCORE,
-}
-
-
-def rows(
-    method: str, shares: Sequence[float], *, n: int = 100, experiment: str = "single",
-    size: int = 1, step: int = 1,
-) -> list[Row]:  # fmt: skip
-    """Right in a share of the cases, by generation, for each of `MEASURES`."""
-    return [
-        row(
-            measure, float(case < round(share * n)), method=method, case=case, figure=figure,
-            protocol="generation", experiment=experiment, size=size, step=step,
-        )
-        for (measure, figure), share in zip(MEASURES.items(), shares, strict=False)
-        for case in range(n)
-    ]  # fmt: skip
-
-
-def source(
-    *made: list[Row], spent: Sequence[Spent] = (), prepared: Sequence[Prepared] = (),
-    refusals: Sequence[Refusal] = (), name: str = "bench",
-) -> Source:  # fmt: skip
-    found = results([one for some in made for one in some], refusals=refusals)
-    took = Provenance("", "", {}, {}, 1.0, tuple(spent), tuple(prepared))
-    return Source(name, found, took)
-
-
-def spent(method: str, seconds: float, *, size: int = 1, experiment: str = "single") -> Spent:
-    return Spent(experiment, "m", method, size, seconds, 1 << 30, 5000 * size)
-
-
-GOOD = rows("good", (0.98, 0.9, 0.99, 0.97))
-POOR = rows("poor", (0.6, 0.4, 0.7, 0.3))
-BOTH = source(
-    GOOD,
-    POOR,
-    rows(UNEDITED, (0.01, 0.0, 1.0, 0.0)),
-    rows(COLLAPSED, (0.0, 0.0, 0.0, 1.0)),
-    spent=[spent("good", 2.0), spent("poor", 9.0)],
-    prepared=[Prepared("m", "good", 60.0, 2 << 30, 1.02), Prepared("m", "poor", 0.0, 5 << 30, 1.2)],
-)
-
-
-def told(constraints: Constraints, *sources: Source) -> Advice:
-    return advise(sources or (BOTH,), constraints, removable=ON_WEIGHTS.get)
-
+from tests.evaluation.made import row
+from tests.evaluation.shares import BOTH, GOOD, POOR, rows, source, told
 
 CASES = {
     "reliability_floor": 0.9,
@@ -169,9 +102,35 @@ def test_refused_edits_have_failed() -> None:
         assert figure.n == 100
         assert near.refused == 50
     assert any("refused 50 requests" in said for said in against(asked))
-    everything = replace(refusal, method="never", cases=tuple(range(100)))
-    found = told(Constraints(reliability_floor=0.1), source(POOR, refusals=[everything]))
-    assert found.ranking[-1].method == "never"
+
+
+def test_who_refuses_everything_fails_at_everything() -> None:
+    bare = rows(UNEDITED, (0.0, 0.0, 1.0), n=20, step=0)
+    for size in (1, 10):
+        all_of_it = Refusal("batch", "m", "never", size, 0, 0, 20, tuple(range(20)), "E140", "no")
+        plain = [replace(one, experiment="batch") for one in bare]
+        found = told(Constraints(reliability_floor=0.1), source(plain, refusals=[all_of_it]))
+        (only,) = found.ranking
+        assert only.state == State("batch", size, size)
+        assert only.findings[0].standing is Standing.MISSED
+        assert only.quality[0] is not None
+        assert (only.quality[0].value, only.quality[0].n, only.refused) == (0.0, 20, 20)
+        assert only.quality[2] is None
+
+
+def test_a_refused_request_that_is_no_part_of_the_run_is_no_failure_of_it() -> None:
+    other = Refusal("single", "m", "good", 1, 0, 0, 1, (777,), "E148", "diverged")
+    found = told(Constraints(), source(GOOD, refusals=[other]))
+    figure = found.ranking[0].quality[0]
+    assert figure is not None
+    assert figure.n == 100
+
+
+def test_the_unedited_model_s_own_share_speaks_against() -> None:
+    easy = rows(UNEDITED, (0.3, 0.0, 1.0), step=0)
+    found = told(Constraints(), source(GOOD, easy))
+    said = "the unedited model already gives the wanted answer to 30% (n = 100)"
+    assert said in against(found)
 
 
 def test_another_protocol_is_never_taken_for_generation() -> None:
@@ -182,51 +141,6 @@ def test_another_protocol_is_never_taken_for_generation() -> None:
     asked = advise([source(forced)], Constraints(unlearning=True), protocol="teacher_forced")
     assert asked.ranking[0].quality[0] is not None
     assert asked.ranking[0].findings[0].standing is Standing.UNKNOWN
-
-
-def test_edits_per_day_goes_by_what_carries_as_many() -> None:
-    some = [
-        rows("good", (0.99, 0.9, 0.99), experiment="batch", size=10, step=10),
-        rows("good", (0.5, 0.4, 0.99), experiment="batch", size=100, step=100),
-        rows("poor", (0.7, 0.6, 0.9), experiment="sequential", step=50),
-        GOOD,
-    ]
-    took = [
-        spent("good", 30.0, size=10, experiment="batch"),
-        spent("poor", 900.0, experiment="sequential"),
-    ]
-    for edits, states in ((8, (10, 50)), (20, (100, 50)), (100, (100, 50)), (101, (100, None))):
-        found = told(Constraints(edits_per_day=edits), source(*some, spent=took))
-        best = {one.method: one.state for one in found.ranking}
-        steps = [state and state.step for state in (best["good"], best["poor"])]
-        assert steps == list(states), edits
-    found = told(Constraints(edits_per_day=8), source(*some, spent=took))
-    assert [one.findings[0].standing for one in found.ranking] == [Standing.MET, Standing.MET]
-    slow = told(Constraints(edits_per_day=97), source(*some, spent=took))
-    daily = {one.method: one.findings[0].standing for one in slow.ranking}
-    assert daily == {"good": Standing.UNKNOWN, "poor": Standing.MISSED}
-    assert any("measured with 10 edits, not with 8" in said for said in against(found))
-
-
-def test_states_that_fit() -> None:
-    states = [State("batch", 1, 1), State("batch", 100, 100), State("sequential", 1, 30)]
-    assert fitting(states, 60) == (State("batch", 100, 100), State("sequential", 1, 30))
-    assert fitting(states, 61) == (State("batch", 100, 100),)
-    assert fitting(states, 1000) == (None,)
-    assert fitting(states, None) == (State("batch", 1, 1),)
-    assert fitting([], None) == fitting([], 3) == (None,)
-
-
-def test_the_ranking_rule() -> None:
-    fast = rows("fast", (0.98, 0.9, 0.99))
-    took = [spent("good", 2.0), spent("fast", 1.0)]
-    found = told(Constraints(), source(GOOD[:300], fast, POOR[:300], spent=took))
-    assert [one.method for one in found.ranking] == ["fast", "good", "poor"]
-    part = rows("part", (1.0, 1.0))
-    known = told(Constraints(), source(part, POOR))
-    assert [one.method for one in known.ranking] == ["poor", "part"]
-    met = told(Constraints(latency=1.05), BOTH, source(rows("part", (1.0, 1.0, 1.0))))
-    assert met.ranking[0].method == "good"
 
 
 def test_words_for_and_against() -> None:
@@ -270,27 +184,6 @@ def test_one_base_at_a_time() -> None:
         advise([two], Constraints())
     assert caught.value.found == "m, other"
     assert advise([two], Constraints(), model="m").model == "m"
-
-
-SHARES = st.lists(st.integers(0, 20).map(lambda i: i / 20), min_size=3, max_size=3)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(SHARES, st.integers(1, 9)), min_size=1, max_size=3), st.data())
-def test_a_dominated_method_is_never_proposed_for_being_there(
-    methods: list[tuple[list[float], int]], data: st.DataObject
-) -> None:
-    floors = Constraints(reliability_floor=0.5, seconds_per_edit=5.0)
-    made = [rows(f"m{i}", shares, n=20) for i, (shares, _) in enumerate(methods)]
-    took = [spent(f"m{i}", float(seconds)) for i, (_, seconds) in enumerate(methods)]
-    before = told(floors, source(*made, spent=took))
-    place = data.draw(st.integers(0, len(methods) - 1))
-    shares, seconds = methods[place]
-    worse = [data.draw(st.integers(0, round(20 * one))) / 20 for one in shares]
-    slower = spent("a dominated one", seconds + data.draw(st.floats(0.001, 5)))
-    after = told(
-        floors, source(*made, rows("a dominated one", worse, n=20), spent=[*took, slower])
-    )  # fmt: skip
-    chosen = [found.proposal and found.proposal.method for found in (before, after)]
-    assert chosen[0] == chosen[1]
-    assert after.ranking[0].method == before.ranking[0].method
+    other = replace(BOTH, results=replace(BOTH.results, models={"m": "another"}))
+    with pytest.raises(InvalidInputError, match="E159"):
+        advise([BOTH, other], Constraints())
