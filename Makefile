@@ -13,7 +13,7 @@ help:
 	@echo "make demo       edit a trained language model, check, commit, apply, revert; prove the bytes"
 	@echo "make test       all tests             make test-fast   the quick ones (under two minutes)"
 	@echo "make ops        a thousand random operations on each type of model in each dtype (ten minutes)"
-	@echo "make stress     two processes, 300 random operations each; 60 kills"
+	@echo "make stress     two processes, 300 random operations each; 60 kills; an experiment killed ten times"
 	@echo "make git-lfs    put the real git-lfs beside python (Debian, Ubuntu), for the tests that use it"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make bench      speed and memory figures (pytest-benchmark)"
@@ -44,6 +44,7 @@ ops: $(STAMP)
 stress: $(STAMP)
 	PATCHHUB_TEST_OPERATIONS=300 PATCHHUB_TEST_KILLS=60 $(BIN)/python -m pytest -q \
 	  tests/registry/test_concurrency.py tests/registry/test_killed.py
+	PATCHHUB_TEST_BENCH_KILLS=10 $(BIN)/python -m pytest -q tests/cli/test_bench.py
 
 # The real git-lfs, for the tests that push and fetch with it; without it they are skipped.
 git-lfs: $(STAMP)

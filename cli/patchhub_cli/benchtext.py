@@ -66,11 +66,13 @@ def _last(lines: Sequence[Line]) -> dict[tuple[str, int, int, str], dict[str, Li
 
 
 def _knowledge(asked: Sequence[Knew]) -> Iterator[str]:
-    for one in asked[:1]:
-        yield (
-            f"{one.cases} facts; the unedited model knew {one.old} of {one.with_old} old answers "
-            f"and gave {one.right} new ones"
-        )
+    """What the filtered columns of a report go by."""
+    if not asked:
+        return
+    old = ", ".join(f"{one.old} by {one.protocol}" for one in asked)
+    new = ", ".join(f"{one.right} by {one.protocol}" for one in asked)
+    yield f"of {asked[0].with_old} old answers the unedited model knew {old}"
+    yield f"of {asked[0].cases} new answers it gave {new}"
 
 
 def _cell(line: Line | None) -> str | None:
