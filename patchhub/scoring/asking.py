@@ -7,7 +7,7 @@ configuration; everything that scores or generates goes through what it returns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -63,12 +63,21 @@ class Asking(Protocol):
         """Tokenise texts whose own words are to be predicted, cut at the context's length."""
         ...
 
-    def predict(self, pairs: Sequence[Pair]) -> list[Tensor]:
-        """Run one batch; per pair the logits (t, v) of its wanted tokens, the earlier ones true."""
+    def batches(
+        self, rows: Sequence[Sequence[int]], size: int, more: int = 0
+    ) -> Iterator[list[int]]:
+        """Places of rows that are best asked together, at most ``size``, ``more`` tokens each."""
         ...
 
-    def begin(self, rows: Sequence[Sequence[int]]) -> Stream:
-        """Begin to answer a batch of prompts, each of at least one token."""
+    def predict(self, pairs: Sequence[Pair]) -> Iterator[Tensor]:
+        """Per pair the logits (t, v) of its wanted tokens, the earlier ones true.
+
+        The model runs while one takes what it yields.
+        """
+        ...
+
+    def begin(self, rows: Sequence[Sequence[int]], more: int) -> Stream:
+        """Begin to answer a batch of prompts of at least one token, by at most ``more`` tokens."""
         ...
 
 

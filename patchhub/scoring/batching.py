@@ -12,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from patchhub.errors import InvalidInputError
 
+TOKENS = 16_384
+"""Most tokens of a batch, padding included: what bounds the memory of keys and values."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -96,11 +99,32 @@ def check_length(
     )
 
 
-def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, the longest first (memory is at its peak at once)."""
+def by_length(lengths: Sequence[int], size: int, more: int = 0) -> Iterator[list[int]]:
+    """Indices in batches of similar length, the longest first (memory is at its peak at once).
+
+    Args:
+        lengths: Tokens of each row.
+        size: Most rows in a batch.
+        more: Tokens that will follow each row.
+    """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    return limited(order, lengths, size, more)
+
+
+def limited(
+    order: Sequence[int], lengths: Sequence[int], size: int, more: int = 0
+) -> Iterator[list[int]]:
+    """Cut an order of rows into batches of at most ``size`` rows and `TOKENS` padded tokens."""
+    batch: list[int] = []
+    longest = 0
+    for i in order:
+        longest = max(longest, lengths[i] + more)
+        if batch and (len(batch) == size or longest * (len(batch) + 1) > TOKENS):
+            yield batch
+            batch, longest = [], lengths[i] + more
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 @contextmanager

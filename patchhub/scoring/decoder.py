@@ -1,9 +1,11 @@
-"""Decoder-only models: prompt and answer are one text, padded on the left."""
+"""Decoder-only models: prompt and answer are one text.
+
+Rows are packed without padding where the model allows it (`packed`), else padded on the left.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +13,9 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub.editing.tokens import context_length, pad, positions
-from patchhub.scoring.batching import Pair, Row, check_length, tokenise
+from patchhub.scoring import packed
+from patchhub.scoring.batching import Pair, Row, by_length, check_length, limited, tokenise
+from patchhub.scoring.packable import accepted, longest
 
 
 class DecoderOnly:
@@ -46,25 +50,46 @@ class DecoderOnly:
         rows = [row.ids[:limit] for row in tokenise(tokenizer, texts)]
         return [Pair(ids[:1], ids[1:]) for ids in rows]
 
-    def predict(self, pairs: Sequence[Pair]) -> list[Tensor]:
-        """Logits of the last columns only, where the model can leave out the others."""
+    def batches(
+        self, rows: Sequence[Sequence[int]], size: int, more: int = 0
+    ) -> Iterator[list[int]]:
+        """Rows that begin alike together where that saves work, else rows of like length."""
+        if not self._packs(rows, more):
+            return by_length([len(row) for row in rows], size, more)
+        order = sorted(range(len(rows)), key=lambda i: tuple(rows[i]))
+        return limited(order, [len(row) for row in rows], size, more)
+
+    def predict(self, pairs: Sequence[Pair]) -> Iterator[Tensor]:
+        """Logits of the wanted columns only, where the model can leave out the others."""
         rows = [(*pair.given, *pair.wanted) for pair in pairs]
+        if self._packs(rows):
+            return packed.predict(self._model, pairs)
+        return self._padded(rows, [len(pair.wanted) for pair in pairs])
+
+    def begin(
+        self, rows: Sequence[Sequence[int]], more: int
+    ) -> packed.PackedContinuation | _Continuation:
+        """Prompts are padded on the left, so that all go on in the last column."""
+        if self._packs(rows, more):
+            return packed.PackedContinuation(self._model, rows, more)
+        return _Continuation(self._model, rows)
+
+    def _packs(self, rows: Sequence[Sequence[int]], more: int = 0) -> bool:
+        limit = longest(self._model)
+        return limit is None or max(map(len, rows), default=0) + more <= limit
+
+    def _padded(self, rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Iterator[Tensor]:
         padded = pad(rows, filler=0, device=self._model.device, left=True)
-        keep = 1 + max(len(pair.wanted) for pair in pairs)
         output = _forward(
             self._model,
-            keep,
+            1 + max(counts),
             input_ids=padded.ids,
             attention_mask=padded.mask,
             position_ids=positions(padded.mask),
             use_cache=False,
         )
-        logits: Tensor = output.logits
-        return [row[-1 - len(pair.wanted) : -1] for row, pair in zip(logits, pairs, strict=True)]
-
-    def begin(self, rows: Sequence[Sequence[int]]) -> _Continuation:
-        """Prompts are padded on the left, so that all go on in the last column."""
-        return _Continuation(self._model, rows)
+        for row, count in zip(output.logits, counts, strict=True):
+            yield row[-1 - count : -1]
 
 
 class _Continuation:
@@ -105,13 +130,10 @@ class _Continuation:
 
 def _forward(model: PreTrainedModel, keep: int, **inputs: Any) -> Any:
     """Run the model, with logits of the last ``keep`` columns only where it can."""
-    # An adapter's wrapper hands everything on, so its own signature says nothing.
-    unwrap: Any = getattr(model, "get_base_model", None)
-    inner = model if unwrap is None else unwrap()
-    accepted = inspect.signature(inner.forward).parameters
-    if "position_ids" not in accepted:
+    known = accepted(model)
+    if "position_ids" not in known:
         inputs.pop("position_ids", None)
-    if "logits_to_keep" in accepted:
+    if "logits_to_keep" in known:
         inputs["logits_to_keep"] = keep
     return model(**inputs)
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub.editing.tokens import text_config
 from patchhub.scoring.asking import asking
-from patchhub.scoring.batching import by_length, evaluating
+from patchhub.scoring.batching import evaluating
 
 MEMORY = 64 * 2**20
 """Bytes of log-probabilities kept for the divergence, by default."""
@@ -79,7 +79,7 @@ def score_texts(
     quota = max(1, memory // (4 * text_config(model).vocab_size * max(1, len(pairs))))
     found: dict[int, TextScore] = {}
     with evaluating(model):
-        for batch in by_length([len(p.given) + len(p.wanted) for p in pairs], batch_size):
+        for batch in asked.batches([(*p.given, *p.wanted) for p in pairs], batch_size):
             for i, logits in zip(batch, asked.predict([pairs[i] for i in batch]), strict=True):
                 found[i] = _one_text(logits, pairs[i].wanted, quota)
             if progress is not None:

@@ -7,7 +7,7 @@ position of the decoder sees what follows it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,12 @@ from torch import Tensor
 from transformers import EncoderDecoderCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from patchhub.editing.tokens import Padded, context_length, pad
+from patchhub.editing.tokens import context_length, pad
 from patchhub.errors import InvalidInputError
-from patchhub.scoring.batching import Pair, Row, check_length, tokenise
+from patchhub.scoring.batching import Pair, Row, by_length, check_length, tokenise
+
+_READ = 1024
+"""Tokens that the encoder reads at once: more gains nothing and outgrows the processor's cache."""
 
 
 class EncoderDecoder:
@@ -61,43 +64,49 @@ class EncoderDecoder:
             pairs.append(Pair((*ids[:middle], *closing), ids[middle:]))
         return pairs
 
-    def predict(self, pairs: Sequence[Pair]) -> list[Tensor]:
-        """Logits of the decoder, which is fed the true answers."""
-        device = self._model.device
-        given = pad([pair.given for pair in pairs], filler=0, device=device)
+    def batches(
+        self, rows: Sequence[Sequence[int]], size: int, more: int = 0
+    ) -> Iterator[list[int]]:
+        """Prompts of like length; what two begin with the encoder reads differently in each."""
+        return by_length([len(row) for row in rows], size, more)
+
+    def predict(self, pairs: Sequence[Pair]) -> Iterator[Tensor]:
+        """Logits of the decoder, which is fed the true answers; a prompt is encoded once."""
+        places = {given: i for i, given in enumerate(dict.fromkeys(p.given for p in pairs))}
+        read, mask = _read(self._model, list(places))
+        index = torch.tensor([places[pair.given] for pair in pairs], device=mask.device)
         before = [(self._start, *pair.wanted[:-1]) for pair in pairs]
-        shifted = pad(before, filler=self._start, device=device)
+        shifted = pad(before, filler=self._start, device=mask.device)
         output = self._model(
-            input_ids=given.ids,
-            attention_mask=given.mask,
+            encoder_outputs=BaseModelOutput(read[index]),
+            attention_mask=mask[index],
             decoder_input_ids=shifted.ids,
             decoder_attention_mask=shifted.mask,
             use_cache=False,
         )
-        logits: Tensor = output.logits
-        return [row[: len(pair.wanted)] for row, pair in zip(logits, pairs, strict=True)]
+        for row, pair in zip(output.logits, pairs, strict=True):
+            yield row[: len(pair.wanted)]
 
-    def begin(self, rows: Sequence[Sequence[int]]) -> _Answers:
-        """The encoder runs once, with the first token."""
-        given = pad(rows, filler=0, device=self._model.device)
-        return _Answers(self._model, given, self._start)
+    def begin(self, rows: Sequence[Sequence[int]], more: int) -> _Answers:
+        """The encoder runs once, before the first token."""
+        return _Answers(self._model, *_read(self._model, rows), self._start)
 
 
 class _Answers:
     """Answers being said, with the decoder's cache and the encoder's output."""
 
-    def __init__(self, model: PreTrainedModel, given: Padded, start: int) -> None:
+    def __init__(self, model: PreTrainedModel, read: Tensor, mask: Tensor, start: int) -> None:
         self._model = model
-        self._mask = given.mask
-        self._said = torch.full((len(given.ids), 1), start, device=given.ids.device)
-        self._more: dict[str, Any] = {"input_ids": given.ids}
+        self._mask = mask
+        self._said = torch.full((len(mask), 1), start, device=mask.device)
+        self._more: dict[str, Any] = {"encoder_outputs": BaseModelOutput(read)}
 
     def logits(self) -> Tensor:
         output = self._model(
             attention_mask=self._mask, decoder_input_ids=self._said, use_cache=True, **self._more
         )
         self._more = {
-            "encoder_outputs": BaseModelOutput(output.encoder_last_hidden_state),
+            "encoder_outputs": self._more["encoder_outputs"],
             "past_key_values": output.past_key_values,
         }
         logits: Tensor = output.logits[:, -1]
@@ -116,6 +125,20 @@ class _Answers:
         self._more["encoder_outputs"] = BaseModelOutput(read)
         self._said, self._mask = self._said[index], self._mask[index]
         return True
+
+
+def _read(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """What the encoder makes of prompts (n, t, d), and the mask of real tokens (n, t)."""
+    given = pad(rows, filler=0, device=model.device)
+    size = max(1, _READ // given.ids.shape[1])
+    encoder: Any = model.get_encoder()
+    parts = [
+        encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        for ids, mask in zip(
+            torch.split(given.ids, size), torch.split(given.mask, size), strict=True
+        )
+    ]
+    return torch.cat(parts), given.mask
 
 
 def _start_token(model: PreTrainedModel) -> int:

@@ -60,7 +60,7 @@ def decode(
     new: list[list[int]] = [[] for _ in rows]
     if rows and max_new_tokens > 0:
         with evaluating(model):
-            batch = _Batch(asking(model).begin(rows), new)
+            batch = _Batch(asking(model).begin(rows, max_new_tokens), new)
             batch.run(max_new_tokens, ends, stop, choose or _most_likely)
     return new
 

@@ -60,24 +60,23 @@ class Preference:
 def prefer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, compared: Sequence[Compared]
 ) -> list[Preference]:
-    """Both candidates of every question of a batch, in one forward pass.
+    """Both candidates of every question; what they share with each other is computed once.
 
     Candidates are tokenised behind their prompt as `asking.Asking.pairs` says.
 
     Raises:
         InvalidInputError: E143, no character offsets; E150, too long for the model.
     """
-    pairs = [(prompt, answer) for prompt, answer, _ in compared]
-    pairs += [(prompt, rival) for prompt, _, rival in compared]
+    pairs = [(prompt, text) for prompt, *both in compared for text in both]
     if not pairs:
         return []
     asked = asking(model)
     rows = asked.pairs(tokenizer, pairs)
     with evaluating(model):
-        found = asked.predict(rows)
-    means = [_mean(row.wanted, logits) for row, logits in zip(rows, found, strict=True)]
-    count = len(compared)
-    return [Preference(*both) for both in zip(means[:count], means[count:], strict=True)]
+        means = [
+            _mean(row.wanted, logits) for row, logits in zip(rows, asked.predict(rows), strict=True)
+        ]
+    return [Preference(*both) for both in zip(means[::2], means[1::2], strict=True)]
 
 
 def _mean(wanted: Sequence[int], logits: Tensor) -> float:

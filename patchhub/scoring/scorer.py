@@ -11,7 +11,7 @@ from patchhub import canonical
 from patchhub.errors import InvalidInputError
 from patchhub.scoring import answers
 from patchhub.scoring.asking import asking
-from patchhub.scoring.batching import by_length, tokenise
+from patchhub.scoring.batching import tokenise
 from patchhub.scoring.cache import AnswerCache, Reply
 from patchhub.scoring.divergence import TextScore, score_texts
 from patchhub.scoring.generate import decode, end_tokens
@@ -148,7 +148,7 @@ class Scorer:
             group = [i for i, key in enumerate(keys) if key[3] == limit]
             if protocol.generates:
                 asked.check_room([rows[i] for i in group], [prompts[i] for i in group], limit)
-            for places in by_length([len(rows[i].ids) for i in group], self.batch_size):
+            for places in asked.batches([rows[i].ids for i in group], self.batch_size, limit):
                 batch = [group[place] for place in places]
                 if protocol.generates:
                     found = self._generated([rows[i].ids for i in batch], limit)
