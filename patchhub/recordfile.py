@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ def _json(path: Path, text: str) -> Parsed:
         if not (first.strip().endswith("}") and rest.strip() and _parses(first)):
             raise
         return _json_lines(path, text)
-    return Parsed(listed(value), lambda where: _line_of(text, where))
+    return Parsed(listed(value), _Lines(text).of)
 
 
 def _json_lines(path: Path, text: str) -> Parsed:
@@ -173,16 +175,43 @@ def _loads(path: Path, text: str, first_line: int) -> object:
     return value
 
 
-def _line_of(text: str, where: Where) -> int:
-    """Line of the value at ``where`` in JSON text that has been parsed before."""
-    decoder = json.JSONDecoder()
-    label = place = _skip(text, 0)
-    for step in where:
-        found = _enter(text, place, step, decoder)
-        if found is None:
-            break
-        label, place = found
-    return text.count("\n", 0, label) + 1
+class _Lines:
+    """Lines of values in JSON text that has been parsed before."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._decoder = json.JSONDecoder()
+
+    def of(self, where: Where) -> int:
+        """Line of the value at ``where``, or of its nearest parent that exists."""
+        label = place = _skip(self._text, 0)
+        if where and isinstance(where[0], int) and where[0] < len(self._items):
+            label = place = self._items[where[0]]
+            where = where[1:]
+        for step in where:
+            found = _enter(self._text, place, step, self._decoder)
+            if found is None:
+                break
+            label, place = found
+        return bisect_left(self._breaks, label) + 1
+
+    @cached_property
+    def _items(self) -> list[int]:
+        """Places of the items of the outermost list: a file may hold thousands of wrong records."""
+        text, place = self._text, _skip(self._text, 0)
+        items: list[int] = []
+        if text[place] == "[":
+            place = _skip(text, place + 1)
+            while text[place] != "]":
+                items.append(place)
+                place = _skip(text, self._decoder.raw_decode(text, place)[1])
+                if text[place] == ",":
+                    place = _skip(text, place + 1)
+        return items
+
+    @cached_property
+    def _breaks(self) -> list[int]:
+        return [found.start() for found in re.finditer("\n", self._text)]
 
 
 def _enter(
