@@ -21,6 +21,7 @@ _SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "path.simplify": False,
+    "text.parse_math": False,
 }
 
 

@@ -101,9 +101,13 @@ def results(
 class Maker:
     """Numbers of methods that get worse the more edits a model carries."""
 
-    def __init__(self, *, cases: int = 40, model: str = "gpt2-sandbox", seed: int = 0) -> None:
+    def __init__(
+        self, *, cases: int = 40, model: str = "gpt2-sandbox", seed: int = 0,
+        protocols: Sequence[str] = PROTOCOLS,
+    ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.cases = cases
+        self.protocols = protocols
         self.model = model
         self.base = {
             (measure, i): [float(self.random.random() < 0.7) for _ in range(n)]
@@ -166,7 +170,7 @@ class Maker:
         known = [
             Known(self.model, case, protocol, case % 7 == 0, case % 3 != 0)
             for case in range(self.cases)
-            for protocol in PROTOCOLS
+            for protocol in self.protocols
         ]
         return results(
             rows, known=known, refusals=refusals, cases=self.cases, data="sandbox world",
@@ -181,7 +185,7 @@ class Maker:
         takes, stays = QUALITY.get(method, (0.0, 1.0))
         wear = 1.0 if method == UNEDITED else math.exp(-carried * (1.05 - stays) / 60)
         for age, case in enumerate(reversed(cases)):
-            for protocol in PROTOCOLS:
+            for protocol in self.protocols:
                 for measure, (n, share) in _TAKES.items():
                     chance = takes * share * wear * math.exp(-age * (1.02 - stays) / 80)
                     chance *= _WEAKER[protocol]

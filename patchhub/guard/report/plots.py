@@ -27,7 +27,7 @@ _ROW = 0.27  # inches
 def before_after(measurements: Sequence[Measurement]) -> str:
     """An ``<svg>`` element of shares before and after, and of how much of each ceiling is used."""
     label = "Shares before and after the edit, and how much of each ceiling is used; see the table"
-    marks = {role: f"#0{i:02x}b1c" for i, role in enumerate(ROLES)}
+    marks = {role: f"#0{i:x}b1c2" for i, role in enumerate(ROLES)}
     return inline(figure(measurements, marks), marks, label)
 
 
