@@ -27,6 +27,7 @@ from tests.engine.benchmarks import (
     WISE,
 )
 from tests.engine.records import refuse, save
+from tests.engine.test_layouts import DATA, needs_data
 
 
 def _load(path: Path, record: dict[str, Any]) -> tuple[EditRequest, ...]:
@@ -232,3 +233,28 @@ def test_true_facts(tmp_path: Path) -> None:
     ]
     (request,) = _load(tmp_path, KNOWN)
     assert request == EditRequest("Sylvania lies in", "Europe", "Sylvania", None, "P30", "4")
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["wiki_counterfact_test_100", "wiki_recent_test_100"])
+def test_rippleedits_subjects_and_answers_are_those_that_knowedit_names(
+    tmp_path: Path, name: str
+) -> None:
+    # KnowEdit's records are RippleEdits' with subject and answer named.
+    named = json.loads((DATA / "knowedit" / f"{name}.json").read_text(encoding="utf-8"))
+    records = []
+    for record in named:
+        edit = {"prompt": f"{record['prompt']} {record['target_new']}.", "subject_id": "Q1"}
+        others = [
+            {"test_queries": [{**benchmarks.GENDER, "prompt": test["prompt"]}]}
+            for test in record["locality"].get("Relation_Specificity", [])
+        ]
+        edit |= {"relation": "NOT_TOLD", "target_id": "Q2"}
+        records.append({"edit": edit, "Relation_Specificity": others})
+    found = load_requests(save(tmp_path / "a.json", json.dumps(records)))
+    right = 0
+    for request, record in zip(found, named, strict=True):
+        assert (request.prompt, request.target) == (record["prompt"], record["target_new"])
+        right += request.subject == record["subject"]
+        assert request.subject is None or request.subject in record["prompt"]
+    assert right >= 90
