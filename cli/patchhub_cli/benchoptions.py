@@ -68,7 +68,9 @@ _COMMON = (
 )
 _ORDERS = _count("--orders", 1, "Shuffles of the facts.")
 _OWN = {
-    "single": (),
+    "single": (
+        _count("--whole-every", 4, "Every how many-th edit the whole model is measured at."),
+    ),
     "batch": (click.option("--sizes", help="Facts per edit.  [default: 1,10,100]"), _ORDERS),
     "sequential": (
         _count("--checkpoints", 10, "How often everything is asked."),

@@ -7,7 +7,7 @@ probe of that sort is no test of either and is left out, by the same rule for ev
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from patchhub.request import LOCALITY, EditRequest, Probe, ProbeKind
@@ -18,10 +18,11 @@ _SAME_RELATION = frozenset({ProbeKind.NEIGHBOURHOOD, ProbeKind.DISTRACTOR})
 
 
 def standing(carried: Sequence[EditRequest]) -> list[EditRequest]:
-    """The requests without locality probes that another of them may have changed.
+    """The requests without probes that another of them may have made untrue.
 
-    Such a probe names the subject of another request; and if it asks for its own request's relation
-    (a neighbour), the other request is about that relation, or does not say about which.
+    A chain goes where one of its other links names the subject of another request that it does not
+    need. A locality probe goes where it names the subject of another request and, if it asks for
+    its own request's relation (a neighbour), that one is about it too or does not say about which.
     """
     named = _Named(carried)
     return [
@@ -41,19 +42,27 @@ class _Named:
         self._lengths = sorted({len(subject) for subject in self._about})
 
     def by(self, probe: Probe, own: EditRequest) -> bool:
-        """Whether another request may have changed what the probe asks for."""
+        """Whether another request may have changed what the probe asks for, or stands on."""
         if probe.kind not in LOCALITY:
-            return False
+            return any(
+                other is not own and other.id not in probe.needs
+                for link in probe.given
+                for other in self._in(answers.words(link.prompt))
+            )
         near = probe.kind in _SAME_RELATION
         asked = answers.words(probe.prompt)
         if probe.kind is ProbeKind.DISTRACTOR:  # it states the edit itself in front
             asked = asked[len(answers.words(f"{own.prompt} {own.target}")) :]
         return any(
             other is not own and not (near and _different(other.relation, own.relation))
-            for size in self._lengths
-            for start in range(len(asked) - size + 1)
-            for other in self._about.get(asked[start : start + size], ())
+            for other in self._in(asked)
         )
+
+    def _in(self, words: tuple[str, ...]) -> Iterator[EditRequest]:
+        """The requests whose subjects stand in a text."""
+        for size in self._lengths:
+            for start in range(len(words) - size + 1):
+                yield from self._about.get(words[start : start + size], ())
 
 
 def _different(one: str | None, other: str | None) -> bool:

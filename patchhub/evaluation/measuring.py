@@ -44,7 +44,8 @@ class State:
         cases: Places of the requests that are asked about, in order.
         single: A case of the checks for each.
         together: All of them as one.
-        each: Every case is a state of its own: whole-model measures are taken by case.
+        each: Every case is a state of its own.
+        apart: Places of the cases by which whole-model measures are then taken.
         measures: The numbers.
         protocols: How questions are asked.
     """
@@ -53,6 +54,7 @@ class State:
     single: tuple[Case, ...]
     together: Case
     each: bool
+    apart: frozenset[int]
     measures: tuple[Measure, ...]
     protocols: tuple[Protocol, ...]
     max_new_tokens: int
@@ -72,6 +74,7 @@ class State:
             tuple(data.case(clear[i], beside=carried) for i in cases),
             data.case(*(clear[i] for i in cases), beside=carried),
             each,
+            frozenset(given["apart"]),
             measures_of(data.case(*data.requests), tuple(given["measures"])),
             tuple(map(Protocol, given["protocols"])),
             given["max_new_tokens"],
@@ -80,9 +83,10 @@ class State:
     @property
     def whole(self) -> list[tuple[int, Case]]:
         """The states as wholes, each with the place its numbers are written under."""
-        if self.each:
-            return list(zip(self.cases, self.single, strict=True))
-        return [(WHOLE, self.together)]
+        if not self.each:
+            return [(WHOLE, self.together)]
+        single = zip(self.cases, self.single, strict=True)
+        return [(at_case, case) for at_case, case in single if at_case in self.apart]
 
     def asked(self) -> Iterator[tuple[Measure, int, Case, tuple[Protocol, ...]]]:
         """Each measure of each case, with its place and the protocols it is asked by.

@@ -113,7 +113,14 @@ class Planner:
     def _ask(
         self, run: str, cases: Sequence[int], carried: Sequence[int], each: bool, *needs: Job
     ) -> Job:
-        inputs = {**self._asked, "cases": list(cases), "carried": list(carried), "each": each}
+        apart = [i for i in cases if each and i % self._setup.whole_every == 0]
+        inputs: dict[str, canonical.Json] = {
+            **self._asked,
+            "cases": list(cases),
+            "carried": list(carried),
+            "each": each,
+            "apart": list(apart),
+        }
         return self._job(f"{_MEASURING}:{run}", _SAYS[run], inputs, *needs)
 
     def _job(self, run: str, label: str, inputs: dict[str, canonical.Json], *needs: Job) -> Job:

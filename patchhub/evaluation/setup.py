@@ -37,6 +37,8 @@ class Setup:
         seeds: Of the methods.
         protocols: How questions are asked; the base's own questions by the first one only.
         measures: Names of measures or checks to take instead of all.
+        whole_every: Of edits that are measured one by one, every how many-th the whole model is
+            measured too: the base's own questions, texts and tasks, and long texts.
         base_questions: Of the base's own questions, how many are asked of each state.
         base_texts: Of its texts.
         base_tasks: Of its questions with choices.
@@ -56,6 +58,7 @@ class Setup:
     seeds: tuple[int, ...] = (0,)
     protocols: tuple[Protocol, ...] = tuple(Protocol)
     measures: tuple[str, ...] = ()
+    whole_every: int = 4
     base_questions: int = 100
     base_texts: int = 32
     base_tasks: int = 100
@@ -65,7 +68,14 @@ class Setup:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        counts = (*self.sizes, self.checkpoints, self.orders, self.max_new_tokens, self.threads)
+        counts = (
+            *self.sizes,
+            self.checkpoints,
+            self.orders,
+            self.whole_every,
+            self.max_new_tokens,
+            self.threads,
+        )
         if (
             min(counts) < 1
             or min(self.again, self.base_questions, self.base_texts, self.base_tasks) < 0
@@ -114,6 +124,7 @@ class Setup:
             "seeds": list(self.seeds),
             "protocols": [protocol.value for protocol in self.protocols],
             "measures": list(self.measures),
+            "whole_every": self.whole_every,
             "base_questions": self.base_questions,
             "base_texts": self.base_texts,
             "base_tasks": self.base_tasks,

@@ -84,5 +84,6 @@ def test_mistyped_words_are_usage_errors(tmp_path: Path) -> None:
         found = subprocess.run(command, capture_output=True, text=True)
         assert found.returncode == 2
         assert said in found.stderr
-    found = subprocess.run([*_bench(tmp_path), "--data", "no.json", "--json"], capture_output=True)
+    command = [*_bench(tmp_path), "--data", "no.json", "--json"]
+    found = subprocess.run(command, capture_output=True, text=True)
     assert json.loads(found.stdout)["error"]["code"] == "E109"

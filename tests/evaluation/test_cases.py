@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchhub.evaluation.cases import standing
-from patchhub.request import EditRequest, Probe, ProbeKind
+from patchhub.request import EditRequest, Probe, ProbeKind, Query
 
 NEAR = Probe(ProbeKind.NEIGHBOURHOOD, "Bo was born in", ("Rome",))
 OTHER = Probe(ProbeKind.OTHER_RELATION, "Ada works as a", ("nurse",))
@@ -52,6 +54,17 @@ def test_the_statement_in_front_of_a_distractor_does_not_count() -> None:
 
 def test_subjects_are_whole_words() -> None:
     assert _kept(_request("B", "born"), _request("Adam", "works")) == ALL
+
+
+def test_a_chain_goes_when_its_other_link_is_edited() -> None:
+    link = Query("The capital of Norway is", ("Oslo",))
+    chain = Probe(ProbeKind.ONE_HOP, "Ada lives in the capital of", ("Norway",), given=(link,))
+    needing = replace(chain, prompt="Ada rules", needs=("norway",))
+    ada = _request("Ada", "born", chain, needing)
+    norway = replace(_request("Norway", "capital"), id="norway")
+    assert standing([ada])[0].probes == (chain, needing)
+    assert standing([ada, _request("Sweden", "capital")])[0].probes == (chain, needing)
+    assert standing([ada, norway])[0].probes == (needing,)
 
 
 names = st.sampled_from(["Ada", "Bo", "Ada Bo", "Cy", "Adam"])

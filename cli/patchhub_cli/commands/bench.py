@@ -119,6 +119,7 @@ def _setup(experiment: str, **options: Any) -> Setup:
         checkpoints=options.get("checkpoints", 1),
         again=options.get("again", 0),
         orders=options.get("orders", 1),
+        whole_every=options.get("whole_every", 4),
         seeds=_numbers(options["seeds"], "--seeds"),
         protocols=tuple(map(_protocol, _names(options["protocols"]))) or tuple(Protocol),
         measures=_names(options["measures"]),
