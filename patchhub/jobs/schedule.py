@@ -33,6 +33,7 @@ class Schedule:
 
     def __init__(self, plan: Plan, done: Set[str], durations: Durations, workers: int) -> None:
         self._plan, self._durations, self._workers = plan, durations, max(workers, 1)
+        self._labels = {job.label for job in plan.jobs.values()}
         self.left = set(plan.jobs) - done
         self.running: dict[str, float] = {}
         self._counts = Counter(plan.jobs[key].label for key in self.left)
@@ -90,7 +91,7 @@ class Schedule:
             return None
         now = time.monotonic()
         running = {key: now - begun for key, begun in self.running.items()}
-        seconds = self._durations.means(self._counts.keys())
+        seconds = self._durations.means(self._labels)
         return makespan(self._plan, self.left, running, seconds, self._workers)
 
     def _over(self, key: str) -> None:
@@ -134,8 +135,7 @@ class Schedule:
         return False
 
     def _measure(self) -> None:
-        labels = {job.label for job in self._plan.jobs.values()}
-        self._seconds = self._durations.means(labels)
+        self._seconds = self._durations.means(self._labels)
         self._chains = self._plan.chains(self._seconds)
         self._heaps = {}
         for key in self._ready:

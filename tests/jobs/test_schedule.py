@@ -57,3 +57,10 @@ def test_what_needs_a_failed_job_is_lost_once() -> None:
     assert plan.failed(a.key) == {both.key, last.key}
     assert plan.failed(b.key) == set()
     assert (plan.begin(None), plan.remaining()) == (None, 0.0)
+
+
+def test_a_run_that_is_resumed_knows_how_long_the_rest_takes() -> None:
+    first = job(0, label="edit")
+    plan = Plan.of([first, job(1, first, label="ask")])
+    resumed = Schedule(plan, {first.key}, known(edit=5.0, ask=2.0), 1)
+    assert resumed.remaining() == 2.0
