@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,16 @@ def test_nothing_meets_all(bench: Path, run: Run) -> None:
     assert (body["ok"], body["exit"], body["data"]["proposal"]) == (False, 3, None)
     assert body["data"]["nearest"] == body["error"]["data"]["nearest"]
     assert body["data"]["ranking"][0]["state"] == {"experiment": "batch", "size": 5, "step": 5}
+
+
+def test_reading_results_needs_no_torch(bench: Path) -> None:
+    code = (
+        "import sys\n"
+        "from patchhub_cli.main import main\n"
+        f"main(['-q', 'advise', {str(bench / 'single')!r}], standalone_mode=False)\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from patchhub import api
+from patchhub.evaluation.records import Prepared
 from patchhub.patch import Patch
 from patchhub_registry import Registry
 from tests.cli.conftest import REQUEST, STRICT, Data, Run, digest_of, head
@@ -20,6 +21,8 @@ Refused = Callable[..., str]
 WEAK = ("--set", "ft.layer=1", "--set", "ft.steps=2")
 PAIR = ("--methods", "ft,lora", *WEAK)
 """Two steps of the one teach nothing; the other learns the request."""
+
+SHORT = ("--set", "lora.steps=2")
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def costs(registry: Path, base: Path) -> Path:
 
 
 def test_the_first_passes(registry: Path, data: Data) -> None:
-    made = data("edit", "auto", "../born.json", *PAIR, "--seed", "3", "--name", "one")
+    made = data("edit", "auto", "../born.json", *PAIR, *SHORT, "--seed", "3", "--name", "one")
     assert [one["fate"] for one in made["tried"]] == ["passed"]
     assert made["method"] == made["tried"][0]["method"]
     assert set(made["untried"]) == {"ft", "lora"} - {made["method"]}
@@ -104,7 +107,8 @@ def test_none_passes(registry: Path, strict: Path, costs: Path, run: Run) -> Non
 def test_a_request_without_a_subject_passes_methods_over(registry: Path, data: Data) -> None:
     plain = {key: REQUEST[key] for key in ("prompt", "target")}
     (registry.parent / "plain.json").write_text(json.dumps(plain))
-    made = data("edit", "auto", "../plain.json", *WEAK, "--name", "p", "--dry-run")
+    pair = ("--methods", "rome,ft", *WEAK)
+    made = data("edit", "auto", "../plain.json", *pair, "--name", "p", "--dry-run")
     faults = {one["method"]: one["fault"] for one in made["order"]}
     assert faults["ft"] is None
     assert faults["rome"]["code"] == "E134"
@@ -136,7 +140,7 @@ def test_a_dry_run_says_the_order_and_writes_nothing(
     registry: Path, costs: Path, run: Run, data: Data
 ) -> None:
     before = digest_of(registry)
-    asked = ("edit", "auto", "../born.json", *PAIR, "--dry-run")
+    asked = ("edit", "auto", "../born.json", *PAIR, *SHORT, "--dry-run")
     made = data(*asked, "--bench", costs)
     assert [(one["method"], one["seconds"]) for one in made["order"]] == [("ft", 0.1), ("lora", 5)]
     shown = run(*asked)
@@ -144,6 +148,19 @@ def test_a_dry_run_says_the_order_and_writes_nothing(
     assert "forecast" in shown.stdout
     assert "nothing was computed to keep" in shown.stdout
     assert digest_of(registry) == before
+
+
+def test_statistics_count_until_they_are_there(registry: Path, data: Data) -> None:
+    weights = Registry.open(registry).base("pico").weights
+    once = (Prepared("m", "rome", 100.0, 0, 1.0),)
+    place = source(registry.parent / "bench", spent("rome", 1, 1.0), prepared=once)
+    file = place / "results.json"
+    file.write_text(file.read_text().replace("a" * 64, weights))
+    few = ("--set", "rome.layer=0", "--set", "rome.steps=2")
+    asked = ("edit", "auto", "../born.json", "--methods", "rome", "--bench", place, *few)
+    assert data(*asked, "--dry-run")["order"][0]["seconds"] == 101.0
+    data(*asked, "--name", "first")
+    assert data(*asked, "--dry-run")["order"][0]["seconds"] == 1.0
 
 
 def test_it_refuses_what_makes_no_sense(registry: Path, run: Run, refused: Refused) -> None:
