@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -22,8 +23,10 @@ def spread(read: Cache, index: Tensor, more: int) -> DynamicCache:
     """
     cache = DynamicCache()
     layers: Any = read.layers
+    length = index.shape[1]
+    room = torch.cat([index, index.new_zeros(len(index), more)], 1)  # one copy, room included
     cache.layers = [
-        _Reserved(_rows(layer.keys, index), _rows(layer.values, index), more) for layer in layers
+        _Reserved(_rows(layer.keys, room), _rows(layer.values, room), length) for layer in layers
     ]
     return cache
 
@@ -32,16 +35,16 @@ class _Reserved(DynamicLayer):  # type: ignore[no-untyped-call]
     """One layer's.
 
     Args:
-        keys: (n, heads, t, d).
+        keys: (n, heads, t, d), room included.
         values: Of the same form.
-        more: Tokens to come.
+        length: Tokens that are there.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, more: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
-        self._length = keys.shape[-2]
-        self._both = (_with_room(keys, more), _with_room(values, more))
+        self._length = length
+        self._both = (keys, values)
         self._show()
 
     def update(
@@ -68,10 +71,3 @@ class _Reserved(DynamicLayer):  # type: ignore[no-untyped-call]
 
 def _rows(states: Tensor, index: Tensor) -> Tensor:
     return states[0][:, index].transpose(0, 1)
-
-
-def _with_room(states: Tensor, more: int) -> Tensor:
-    n, heads, length, width = states.shape
-    room = states.new_empty(n, heads, length + more, width)
-    room[..., :length, :] = states
-    return room

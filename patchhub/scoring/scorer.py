@@ -43,7 +43,7 @@ class Scorer:
     Args:
         model: A language model.
         tokenizer: Its fast tokenizer.
-        batch_size: Questions per forward pass.
+        batch_size: Most questions per batch; long ones come in smaller batches.
         max_new_tokens: Longest answer under generation; more where an accepted answer needs it.
         cache: Where answers are kept; used only when ``state`` says whose they are.
         state: Identity of the model's weights, config and tokenizer; "" for unknown.
@@ -55,7 +55,7 @@ class Scorer:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        batch_size: int = 64,
+        batch_size: int = 128,
         max_new_tokens: int = 12,
         cache: AnswerCache | None = None,
         state: str = "",
@@ -110,7 +110,7 @@ class Scorer:
             self.model,
             self.tokenizer,
             texts,
-            batch_size=max(1, self.batch_size // 4),
+            batch_size=max(1, self.batch_size // 8),
             progress=progress,
         )
 
