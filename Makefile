@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MODEL  ?= sandbox-gpt2
 PLACE  := $(if $(filter sandbox-gpt2,$(MODEL)),patchhub/sandbox/models,tests/models)/$(MODEL)
 
-.PHONY: help demo test test-fast stress git-lfs ops lint bench crash sandbox card clean
+.PHONY: help demo test test-fast stress git-lfs ops lint bench crash experiments sandbox card clean
 
 help:
 	@echo "make demo       edit a trained language model, check, commit, apply, revert; prove the bytes"
@@ -17,6 +17,8 @@ help:
 	@echo "make git-lfs    put the real git-lfs beside python (Debian, Ubuntu), for the tests that use it"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make bench      speed and memory figures (pytest-benchmark)"
+	@echo "make experiments  single edits, batches and sequences by every method on the three sandbox models"
+	@echo "                (about two hours on two cores; goes on where it was stopped), then a report"
 	@echo "make crash      300 kills of running commands at random moments; each leaves old or new"
 	@echo "make sandbox    train the embedded model again from its seed (about an hour on two cores);"
 	@echo "                MODEL=sandbox-llama or sandbox-t5 trains another"
@@ -63,6 +65,15 @@ bench: $(STAMP)
 
 crash: $(STAMP)
 	$(BIN)/python -m tests.crash
+
+SANDBOX := --model patchhub/sandbox/models/sandbox-gpt2 --model tests/models/sandbox-llama \
+           --model tests/models/sandbox-t5
+RESULTS ?= results
+experiments: $(STAMP)
+	$(BIN)/patchhub bench single $(SANDBOX) --out $(RESULTS)
+	$(BIN)/patchhub bench batch $(SANDBOX) --out $(RESULTS)
+	$(BIN)/patchhub bench sequential $(SANDBOX) --out $(RESULTS)
+	$(BIN)/patchhub bench report $(RESULTS) --to $(RESULTS)/report
 
 sandbox: $(STAMP)
 	$(BIN)/python -m patchhub.sandbox.train --recipe $(MODEL) --out $(PLACE)

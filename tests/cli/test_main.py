@@ -64,7 +64,11 @@ def test_help_of_each_command_says_something(name: str, run: Run) -> None:
     assert "--json" not in result.stdout.split("Options:")[-1]
 
 
-@pytest.mark.parametrize("name", [*(n for n in NAMES if n != "base"), "base add", "base link"])
+GROUPS = {"base": ("base add", "base link"), "bench": ("bench single", "bench report")}
+WITH_EXAMPLE = [word for name in NAMES for word in GROUPS.get(name, (name,))]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLE)
 def test_help_of_each_command_ends_with_an_example(name: str, run: Run) -> None:
     example = run(*name.split(), "--help").stdout.partition("\n  Example:\n")[2]
     lines = [line.strip() for line in example.splitlines()]

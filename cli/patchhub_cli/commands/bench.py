@@ -38,11 +38,11 @@ def _experiment(name: str, text: str) -> None:
     run.__doc__ = text
     for option in reversed(options_of(name)):
         run = option(run)
-    examples = (f"patchhub bench {name} --out results", f"patchhub bench {name} {_LONG}")
+    examples = (f"patchhub bench {name} --out results", f"patchhub bench {name} {_OWN}")
     command.add_command(verb(name, *examples)(run))
 
 
-_LONG = "--model ./gpt2 --data counterfact.json --edits 100 --out results"
+_OWN = "--model ./gpt2 --data facts.json --out results"
 _experiment("single", "One edit at a time, each on the model as it was.")
 _experiment("batch", "Many facts in one edit.")
 _experiment(
