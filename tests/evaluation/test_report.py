@@ -176,6 +176,14 @@ def test_tables_say_what_was_worked_by_hand(tmp_path: Path) -> None:
     assert "| E143 |" in markdown
 
 
+def test_a_filter_that_keeps_every_edit_is_named_and_not_repeated(tmp_path: Path) -> None:
+    known = [Known("m", 0, "generation", right=False, old=True)]
+    made = results([row(figure=SCORE, protocol="generation")], known=known)
+    markdown, _, _ = written(tmp_path, [(made, EMPTY)])
+    table = shown(markdown, "Reliability, generalization, locality (agreement) · generation")
+    assert table[-1] == ["ft", "all = wrong before = knew old", "1", "100.0 [20.7, 100.0]"]
+
+
 def test_one_method_that_refuses_everything_is_still_there(tmp_path: Path) -> None:
     refusal = Refusal("single", "m", "rome", 1, 0, 0, 1, (0, 1), "E144", "no such layer")
     plain = row(method="unedited", figure=SCORE, protocol="generation", step=0)

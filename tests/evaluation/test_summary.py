@@ -221,8 +221,8 @@ def test_results_that_contradict_each_other_are_refused() -> None:
 def test_half_a_million_rows_take_seconds() -> None:
     made = Maker(cases=60).sequential(steps=10, orders=1)
     rows = [replace(r, seed=k) for k in range(4) for r in made.rows]
-    began = time.perf_counter()
+    began = time.process_time()
     found = summarise([replace(made, rows=tuple(rows))])
     assert len(rows) > 500_000
     assert {one.figure for one in found.lines} >= {ACCURACY, AGREEMENT, SCORE, VALUE}
-    assert time.perf_counter() - began < 30
+    assert time.process_time() - began < 30

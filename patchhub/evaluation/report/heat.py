@@ -62,7 +62,7 @@ def _square(axes: Axes, one: Retention, colours: Mapping[str, str]) -> None:
 
     scale = colormaps["Blues"]
     place = {step: i for i, step in enumerate(one.steps)}
-    size = 6.5 if len(place) <= 10 else 4.5
+    size = 6.5 if len(place) < 8 else 5.5 if len(place) <= 10 else 4.0
     for (step, first), cell in one.cells.items():
         x, y = place[step], place[first]
         share = min(1.0, max(0.0, cell.value)) if math.isfinite(cell.value) else 0.0

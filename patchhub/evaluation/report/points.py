@@ -12,7 +12,7 @@ from patchhub.evaluation.lines import Line, S
 from patchhub.evaluation.records import AGREEMENT, SCORE
 from patchhub.evaluation.report.curves import quality
 from patchhub.evaluation.report.document import Picture, figures, size
-from patchhub.evaluation.report.style import Pens, apart, canvas, frame, level, scaled
+from patchhub.evaluation.report.style import Pens, canvas, frame, level, scaled
 from patchhub.evaluation.report.style import shares as to_hundred
 from patchhub.evaluation.report.view import PLAIN, State, View
 from patchhub.evaluation.report.words import said
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _SIGNS = "osD^vP"
 _STEP = 0.17
-_NEAR = 2.0  # points whose seconds differ by less may have names that meet
 
 
 def protocols(view: View) -> Picture:
@@ -149,21 +148,45 @@ def _note(axes: Axes, pens: Pens, method: str, y: float) -> None:
 
 
 def _names(axes: Axes, pens: Pens, ends: Sequence[tuple[str, float, float]]) -> None:
-    """Names right of the points; those of points close together are moved apart."""
+    """Names beside their points, each where it covers least of the others."""
     axes.margins(x=0.25)
-    clusters: list[list[tuple[str, float, float]]] = []
-    for end in sorted(ends, key=lambda end: end[1]):
-        if clusters and end[1] < _NEAR * clusters[-1][-1][1]:
-            clusters[-1].append(end)
-        else:
-            clusters.append([end])
-    for cluster in clusters:
-        known = sorted(cluster, key=lambda end: (end[2], end[0]))
-        for (name, x, y), place in zip(known, apart([y for _, _, y in known], 6.5), strict=True):
-            axes.annotate(
-                name, (x, y), xytext=(7, (place - y) * 1.35), textcoords="offset points",
-                color=pens.colour(name), fontsize=7.5, va="center",
-            )  # fmt: skip
+    logs = [math.log10(x) for _, x, _ in ends]
+    wide = 1.5 * (max(logs) - min(logs)) or 1.0
+    at = [
+        (_PANEL * place / wide, _PANEL * y / 108)
+        for place, (_, _, y) in zip(logs, ends, strict=True)
+    ]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in at]
+    for (name, x, y), (left, up) in zip(ends, at, strict=True):
+        size = (4.1 * len(name), 7.0)
+        spots = [_box(left + dx, up + dy, side, *size) for dx, dy, side in _SPOTS]
+        best = min(range(len(spots)), key=lambda i: (sum(_common(spots[i], t) for t in taken), i))
+        taken.append(spots[best])
+        dx, dy, side = _SPOTS[best]
+        axes.annotate(
+            name, (x, y), xytext=(dx, dy), textcoords="offset points", color=pens.colour(name),
+            fontsize=7, va="center", ha=side, annotation_clip=False,
+        )  # fmt: skip
+
+
+_PANEL = 140.0  # points
+_SPOTS = (
+    (6, 0, "left"), (-6, 0, "right"), (0, 9, "center"), (0, -9, "center"), (5, 8, "left"),
+    (5, -8, "left"), (-5, 8, "right"), (-5, -8, "right"), (0, 17, "center"), (0, -17, "center"),
+)  # fmt: skip
+Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, side: str, width: float, height: float) -> Box:
+    left = x - {"left": 0.0, "center": 0.5, "right": 1.0}[side] * width
+    return left, y - height / 2, left + width, y + height / 2
+
+
+def _common(one: Box, other: Box) -> float:
+    """The area that two boxes share."""
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, wide) * max(0.0, high)
 
 
 def _plain_seconds(axes: Axes, seconds: Sequence[float]) -> None:

@@ -64,8 +64,8 @@ def _model(
 ) -> Iterator[Section]:
     words = ("".join(c if c.isalnum() else "_" for c in part) for part in (model, data))
     prefix = "-".join((str(number), *words, ""))
-    knew = [k for k in material.summary.knew if (k.model, k.data) == (model, data)]
-    shown = {one.protocol: one for one in reversed(knew)}
+    first_of = (data, group[0].experiment, model)
+    shown = {k.protocol: k for k in material.summary.knew if k[:3] == first_of}
     first = [tables.knew_table([shown[name] for name in group[0].protocols if name in shown])]
     costs = [one for one in material.costs if one.model == model]
     top: list[Table | Picture] = [*glance(group, costs), *(first if shown else ())]

@@ -30,6 +30,7 @@ LIGHT: Mapping[str, str] = {
 }  # fmt: skip
 """The colours of pictures that are files; the hues after Okabe and Ito 2008 and Tol 2021."""
 
+_MANY = 9  # labels
 _ASIDE, _WIDEST = 1.4, 8.0  # points
 _MARKERS = "osD^vPX<>*hd"
 _PLAIN = {UNEDITED: (0, (5, 2)), COLLAPSED: (0, (1, 1.5))}
@@ -154,7 +155,12 @@ def end_labels(
         gap: Least distance of two labels, in units of y.
     """
     known = sorted(ends, key=lambda end: (end[2], end[0]))
-    places = apart([y for _, _, y in known], gap)
+    bottom, top = axes.get_ylim()
+    fit = min(gap, (top - bottom) / max(1, len(known)))
+    places = apart([y for _, _, y in known], fit)
+    # All of them beside the panel, however many there are.
+    places = [min(y, top - fit * (len(places) - 1 - i)) for i, y in enumerate(places)]
+    places = [max(y, bottom + fit * i) for i, y in enumerate(places)]
     for (name, x, y), place in zip(known, places, strict=True):
         axes.annotate(
             name,
@@ -162,7 +168,7 @@ def end_labels(
             xytext=(9, 0) if place == y else (9, (place - y) * _points(axes)),
             textcoords="offset points",
             color=pens.colour(name),
-            fontsize=7.5,
+            fontsize=7.5 if len(known) < _MANY else 6,
             va="center",
             annotation_clip=False,
         )

@@ -51,12 +51,13 @@ def grid(
         title: Of the table.
         protocol: How everything in it was asked.
         first: Headers of the columns without numbers.
-        rows: Those without any number of a filtered column are left out.
+        rows: Those without any number of a filtered column are left out; a filter that keeps every
+            edit is named in the row above.
         picks: The other columns; the first of them says how many cases a row is about.
         folded: See `Table`.
         note: See `Table`.
     """
-    shown = []
+    shown: list[tuple[Cell, ...]] = []
     for row in rows:
         lines = [
             view.get(row.method, row.state, pick.measure, protocol, pick.figure, row.column)
@@ -66,7 +67,13 @@ def grid(
         if cases is None and row.column != ALL:
             continue
         count = Cell(NOTHING if cases is None else str(cases))
-        shown.append((*row.words, count, *(cell(line, cases) for line in lines)))
+        numbers = (count, *(cell(line, cases) for line in lines))
+        above = shown[-1] if shown else ()
+        if row.column != ALL and above[0] == row.words[0] and above[len(first) :] == numbers:
+            # The filter keeps every edit of the row above.
+            shown[-1] = (above[0], Cell(f"{above[1].text} = {row.column}"), *numbers)
+        else:
+            shown.append((*row.words, *numbers))
     headers = (*first, "n", *(pick.heading for pick in picks))
     if any(one.text != NOTHING for row in shown for one in row[len(first) + 1 :]):
         yield table(title, headers, shown, words=len(first), folded=folded, note=note)
