@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from patchhub.editing.isolation import isolated
 from patchhub.errors import NotFoundError, PatchHubError
 from patchhub.loading import LoadedBase
 from patchhub.scoring.tasks import ChoiceItem
+
+_RESAMPLES = 1000  # for standard errors that have no closed form
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def run_harness(
         )
     manager = import_module("lm_eval.tasks").TaskManager()
     _check_names((task for task in tasks if isinstance(task, str)), manager.all_tasks)
-    with isolated(base.model):
+    with isolated(base.model), _heads_kept(base.model):
         model = import_module("lm_eval.models.huggingface").HFLM(
             pretrained=base.model,
             # It gives the tokenizer a padding token where there is none.
@@ -104,10 +109,20 @@ def run_harness(
             tasks=[task if isinstance(task, str) else dict(task) for task in tasks],
             limit=limit,
             log_samples=False,
-            bootstrap_iters=0,
+            bootstrap_iters=_RESAMPLES,
             task_manager=manager,
         )
     return list(_scores(found))
+
+
+@contextmanager
+def _heads_kept(model: PreTrainedModel) -> Iterator[None]:
+    """The harness ties a model's head to its embedding anew, even where it has one of its own."""
+    vars(model)["tie_weights"] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        del vars(model)["tie_weights"]
 
 
 def _check_names(names: Iterable[str], known: Sequence[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ from patchhub.loading import load_base
 from patchhub.scoring.choice import choose
 
 T5 = Path(__file__).parents[1] / "models" / "sandbox-t5"
-ITEMS = sandbox.choice_items(sandbox.load_world(), 40, seed=3)
+ITEMS = [
+    replace(item, answer=(item.answer + (place % 4 == 0)) % len(item.choices))
+    for place, item in enumerate(sandbox.choice_items(sandbox.load_world(), 20, seed=3))
+]
+"""A quarter of the answers is false, so that the model is wrong there."""
 
 
 def test_without_the_harness_the_error_says_what_to_install(
@@ -33,6 +38,7 @@ def test_without_the_harness_the_error_says_what_to_install(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("directory", [sandbox.model_path(), T5], ids=["gpt2", "t5"])
 def test_the_sandbox_world_is_a_task(directory: Path) -> None:
+    """T5's head is its own, which the harness would overwrite by the embedding."""
     pytest.importorskip("lm_eval")
     base = load_base(directory)
     weights, state = weights_digests(base.model), random.getstate()
@@ -41,7 +47,7 @@ def test_the_sandbox_world_is_a_task(directory: Path) -> None:
     ours = choose(base.model, base.tokenizer, ITEMS)
     share = sum(one.total == one.answer for one in ours) / len(ours)
     assert found["acc"].value == pytest.approx(share)
-    assert share > 0.5
+    assert 0.6 <= share <= 0.9
     assert found["acc"].n == found["acc_norm"].n == len(ITEMS)
     assert found["acc"].error == pytest.approx(
         math.sqrt(share * (1 - share) / (len(ITEMS) - 1)), rel=1e-6
@@ -49,11 +55,6 @@ def test_the_sandbox_world_is_a_task(directory: Path) -> None:
     assert weights_digests(base.model) == weights
     assert random.getstate() == state
     assert torch.equal(torch.get_rng_state(), numbers)
-    (few,) = (
-        one for one in run_harness(base, [harness_task("world", ITEMS)], limit=5)
-        if one.metric == "acc"
-    )  # fmt: skip
-    assert few.n == 5
 
 
 @pytest.mark.slow
