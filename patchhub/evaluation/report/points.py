@@ -101,7 +101,7 @@ def _against_cost(
         frame(axes, colours, grid="both")
         to_hundred(axes)
         axes.set_xscale("log")
-        axes.set_title(name, fontsize=9, color=colours["ink"])
+        axes.set_title(name, fontsize=9, color=colours["ink"], pad=14)
         axes.set_xlabel("seconds per edit", fontsize=8.5, color=colours["ink"])
         ends = []
         for cost in costs:
@@ -109,13 +109,15 @@ def _against_cost(
             if line is not None and math.isfinite(line.value):
                 _priced(axes, pens, cost, line)
                 ends.append((cost.method, cost.seconds, scaled(line)[0]))
+        levels = []
         for method in PLAIN:
             line = view.get(method, State(), measure, protocol, figure)
             level(axes, pens, method, line)
             if line is not None:
-                _note(axes, pens, method, scaled(line)[0])
+                levels.append(scaled(line)[0])
+                _note(axes, pens, method, levels[-1])
         if ends:
-            _names(axes, pens, ends)
+            _names(axes, pens, ends, levels)
             _plain_seconds(axes, [seconds for _, seconds, _ in ends])
     grid[0][0].set_ylabel("%", fontsize=8.5, color=colours["ink"])
     return made
@@ -147,8 +149,10 @@ def _note(axes: Axes, pens: Pens, method: str, y: float) -> None:
     )  # fmt: skip
 
 
-def _names(axes: Axes, pens: Pens, ends: Sequence[tuple[str, float, float]]) -> None:
-    """Names beside their points, each where it covers least of the others."""
+def _names(
+    axes: Axes, pens: Pens, ends: Sequence[tuple[str, float, float]], levels: Sequence[float]
+) -> None:
+    """Names beside their points, each where it covers least of the others and of the levels."""
     axes.margins(x=0.25)
     logs = [math.log10(x) for _, x, _ in ends]
     wide = 1.5 * (max(logs) - min(logs)) or 1.0
@@ -157,6 +161,7 @@ def _names(axes: Axes, pens: Pens, ends: Sequence[tuple[str, float, float]]) -> 
         for place, (_, _, y) in zip(logs, ends, strict=True)
     ]
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in at]
+    taken += [(-1e3, _PANEL * y / 108 - 0.7, 1e3, _PANEL * y / 108 + 0.7) for y in levels]
     for (name, x, y), (left, up) in zip(ends, at, strict=True):
         size = (4.1 * len(name), 7.0)
         spots = [_box(left + dx, up + dy, side, *size) for dx, dy, side in _SPOTS]

@@ -146,7 +146,7 @@ def level(axes: Axes, pens: Pens, method: str, line: Line | None) -> None:
 def end_labels(
     axes: Axes, pens: Pens, ends: Iterable[tuple[str, float, float]], *, gap: float
 ) -> None:
-    """Names beside the right ends of lines, moved apart where they would cover each other.
+    """Names right of the panel, beside the ends of lines, moved apart where they would meet.
 
     Args:
         axes: The axes.
@@ -161,11 +161,12 @@ def end_labels(
     # All of them beside the panel, however many there are.
     places = [min(y, top - fit * (len(places) - 1 - i)) for i, y in enumerate(places)]
     places = [max(y, bottom + fit * i) for i, y in enumerate(places)]
-    for (name, x, y), place in zip(known, places, strict=True):
+    for (name, _, y), place in zip(known, places, strict=True):
         axes.annotate(
             name,
-            (x, y),
-            xytext=(9, 0) if place == y else (9, (place - y) * _points(axes)),
+            (1.0, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, (place - y) * _points(axes)),
             textcoords="offset points",
             color=pens.colour(name),
             fontsize=7.5 if len(known) < _MANY else 6,
