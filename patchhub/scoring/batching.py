@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from patchhub.errors import InvalidInputError
 
-TOKENS = 16_384
+TOKENS = 8192
 """Most tokens of a batch, padding included: what bounds the memory of keys and values."""
 
 

@@ -68,10 +68,10 @@ class DecoderOnly:
 
     def begin(
         self, rows: Sequence[Sequence[int]], more: int
-    ) -> packed.PackedContinuation | _Continuation:
-        """Prompts are padded on the left, so that all go on in the last column."""
+    ) -> packed.SpreadContinuation | packed.TreeContinuation | _Continuation:
+        """Prompts as a tree, or padded on the left, so that all go on in the last column."""
         if self._packs(rows, more):
-            return packed.PackedContinuation(self._model, rows, more)
+            return packed.begin(self._model, rows, more)
         return _Continuation(self._model, rows)
 
     def _packs(self, rows: Sequence[Sequence[int]], more: int = 0) -> bool:

@@ -73,6 +73,31 @@ def test_greedy_tokens_are_those_of_generate(family: str, monkeypatch: pytest.Mo
     assert ours == [_generated(model, row) for row in rows]
 
 
+@pytest.mark.parametrize("family", ["gpt2", "gptj", "llama", "gemma2"])
+def test_rows_that_share_most_go_on_in_the_tree(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "_SHARED", 0)
+    model = pico_model(family, seed=8)
+    rows = [list(pair.given) for pair in _pairs(WINDOW - NEW)]
+    assert isinstance(packed.begin(model, rows, NEW), packed.TreeContinuation)
+    alone = [_generated(model, row) for row in rows]
+    assert decode(model, rows, max_new_tokens=NEW, ends=end_tokens(model)) == alone
+    # Rows end one by one, and are dropped.
+    limits = {tuple(row[: 1 + i]) for i, row in enumerate(alone)}
+    short = decode(model, rows, max_new_tokens=NEW, stop=lambda new: tuple(new) in limits)
+    assert short == [row[: len(new)] for row, new in zip(alone, short, strict=True)]
+    assert sum(map(len, short)) < sum(map(len, alone))
+
+
+def test_a_long_beginning_shared_by_all_is_a_tree() -> None:
+    model = pico_model("gpt2")
+    start = list(range(1, 51))
+    rows = [[*start, i] for i in range(60, 92)]
+    assert isinstance(packed.begin(model, rows, 4), packed.TreeContinuation)
+    assert isinstance(packed.begin(model, rows, 40), packed.SpreadContinuation)
+
+
 @pytest.mark.parametrize("family", WINDOWED)
 def test_rows_beyond_a_window_are_not_packed(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = pico_model(family, seed=5)
