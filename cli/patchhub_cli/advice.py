@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from patchhub_cli.output import Reply, pairs, table
 
 if TYPE_CHECKING:
-    from patchhub.evaluation.advise import Advice, Assessment
-    from patchhub.evaluation.constraints import Finding
-    from patchhub.evaluation.evidence import Figure
+    from patchhub.evaluation.advice.advise import Advice, Assessment
+    from patchhub.evaluation.advice.constraints import Finding
+    from patchhub.evaluation.advice.evidence import Figure
 
 
 def advice_reply(advice: Advice) -> Reply:
     """The ranking, every figure with its n and file, the proposal, and what speaks against it."""
-    from patchhub.evaluation.reasons import against, reasons
+    from patchhub.evaluation.advice.reasons import against, reasons
 
     texts = [_ranking(advice.ranking), _figures(advice.ranking)] if advice.ranking else []
     about: list[tuple[str, object]] = [("base", advice.model), ("asked by", advice.protocol)]
@@ -29,8 +29,8 @@ def advice_reply(advice: Advice) -> Reply:
 
 
 def _ranking(ranking: Sequence[Assessment]) -> str:
-    from patchhub.evaluation.advise import QUALITIES
-    from patchhub.evaluation.constraints import Standing
+    from patchhub.evaluation.advice.advise import QUALITIES
+    from patchhub.evaluation.advice.constraints import Standing
 
     rows = [
         (
@@ -59,7 +59,7 @@ def _figures(ranking: Sequence[Assessment]) -> str:
 
 
 def _rows(one: Assessment) -> list[tuple[object, ...]]:
-    from patchhub.evaluation.advise import QUALITIES
+    from patchhub.evaluation.advice.advise import QUALITIES
 
     rows = [(one.name, *_cells(found)) for found in one.findings]
     asked = {found.constraint for found in one.findings}
@@ -68,7 +68,7 @@ def _rows(one: Assessment) -> list[tuple[object, ...]]:
 
 
 def _cells(found: Finding) -> tuple[object, ...]:
-    from patchhub.evaluation.reasons import number
+    from patchhub.evaluation.advice.reasons import number
 
     figure, limit = found.figure, None
     if found.limit is not None:
@@ -92,7 +92,7 @@ def _named(constraint: str, figure: Figure) -> str:
 
 
 def _numbers(figure: Figure | None) -> tuple[object, ...]:
-    from patchhub.evaluation.reasons import number
+    from patchhub.evaluation.advice.reasons import number
 
     if figure is None:
         return None, None, None
@@ -116,8 +116,8 @@ def _data(advice: Advice, why: str, against: Sequence[str]) -> dict[str, object]
 
 
 def _assessment(one: Assessment) -> dict[str, object]:
-    from patchhub.evaluation.advise import QUALITIES
-    from patchhub.evaluation.reasons import finding_text
+    from patchhub.evaluation.advice.advise import QUALITIES
+    from patchhub.evaluation.advice.reasons import finding_text
 
     quality = zip(QUALITIES, one.quality, strict=True)
     return {

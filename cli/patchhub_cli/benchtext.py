@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from patchhub_cli.output import table
 
 if TYPE_CHECKING:
-    from patchhub.evaluation.lines import Knew, Line, Refused, Summary
     from patchhub.evaluation.results import Results
+    from patchhub.evaluation.summary.lines import Knew, Line, Refused, Summary
 
 _COLUMNS = (
     ("reliability", "reliability.target"),
@@ -21,7 +21,7 @@ _COLUMNS = (
 
 def compact(results: Sequence[Results]) -> str:
     """One table for each experiment and model, by the first protocol: per cent and interval."""
-    from patchhub.evaluation.summary import summarise
+    from patchhub.evaluation.summary.summarise import summarise
 
     summary = summarise(results)
     parts = []

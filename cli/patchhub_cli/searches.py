@@ -10,8 +10,8 @@ from patchhub_cli.verdicts import verdict_text
 
 if TYPE_CHECKING:
     from patchhub.errors import PatchHubError
-    from patchhub.evaluation.attempts import Attempt, Candidate
-    from patchhub.evaluation.auto import Search
+    from patchhub.evaluation.search.attempts import Attempt, Candidate
+    from patchhub.evaluation.search.auto import Search
     from patchhub_cli.session import Session
     from patchhub_registry.operations.auto import Found
     from patchhub_registry.registry import Registry
@@ -35,7 +35,7 @@ def order_reply(candidates: Sequence[Candidate]) -> Reply:
 
 def auto_reply(session: Session, registry: Registry, requests: Any, **options: Any) -> Reply:
     """Search, and say what was tried; also where nothing passed."""
-    from patchhub.evaluation.auto import NoEditError, NonePassedError
+    from patchhub.evaluation.search.auto import NoEditError, NonePassedError
 
     try:
         with session.progress() as progress:

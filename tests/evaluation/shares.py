@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchhub.evaluation.advise import Advice, advise
-from patchhub.evaluation.constraints import Constraints
+from patchhub.evaluation.advice.advise import Advice, advise
+from patchhub.evaluation.advice.constraints import Constraints
+from patchhub.evaluation.advice.sources import Source
 from patchhub.evaluation.records import (
     AGREEMENT,
     COLLAPSED,
@@ -17,7 +18,6 @@ from patchhub.evaluation.records import (
     Spent,
 )
 from patchhub.evaluation.results import Provenance
-from patchhub.evaluation.sources import Source
 from tests.evaluation.made import results, row
 
 ON_WEIGHTS = {"good": True, "poor": False}

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 import pytest
 
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.evaluation.advise import advise, leaves_anywhere
-from patchhub.evaluation.constraints import Constraints, Standing
-from patchhub.evaluation.evidence import State
-from patchhub.evaluation.reasons import against, reasons
+from patchhub.evaluation.advice.advise import advise, leaves_anywhere
+from patchhub.evaluation.advice.constraints import Constraints, Standing
+from patchhub.evaluation.advice.evidence import State
+from patchhub.evaluation.advice.reasons import against, reasons
 from patchhub.evaluation.records import SCORE, UNEDITED, Refusal
 from patchhub.scoring.intervals import wilson
 from tests.evaluation.made import row

@@ -12,8 +12,8 @@ import pytest
 
 from patchhub import canonical
 from patchhub.errors import IntegrityError, InvalidInputError, NotFoundError
-from patchhub.evaluation.attempts import Candidate, Fate, Fault
-from patchhub.evaluation.auto import NoEditError, NonePassedError, Search, in_order, search
+from patchhub.evaluation.search.attempts import Candidate, Fate, Fault
+from patchhub.evaluation.search.auto import NoEditError, NonePassedError, Search, in_order, search
 from patchhub.guard.measurement import Effect, Measurement, Outcome
 from patchhub.guard.verdict import Verdict
 from patchhub.scoring.protocols import Protocol

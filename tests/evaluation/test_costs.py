@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.evaluation.costs import nearest_size, seconds_by_method
 from patchhub.evaluation.records import Prepared, Spent
 from patchhub.evaluation.results import Provenance
+from patchhub.evaluation.search.costs import nearest_size, seconds_by_method
 from tests.evaluation.made import results, row
 
 BASE, OTHER = "a" * 64, "b" * 64

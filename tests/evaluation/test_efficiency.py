@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import math
 
-from patchhub.evaluation.efficiency import efficiency
 from patchhub.evaluation.records import Prepared, Spent
 from patchhub.evaluation.results import Provenance
+from patchhub.evaluation.summary.efficiency import efficiency
 
 
 def _provenance(spent: list[Spent], prepared: list[Prepared]) -> Provenance:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchhub.evaluation.advise import fitting
-from patchhub.evaluation.constraints import Constraints, Standing
-from patchhub.evaluation.evidence import State
-from patchhub.evaluation.reasons import against
+from patchhub.evaluation.advice.advise import fitting
+from patchhub.evaluation.advice.constraints import Constraints, Standing
+from patchhub.evaluation.advice.evidence import State
+from patchhub.evaluation.advice.reasons import against
 from tests.evaluation.shares import BOTH, GOOD, POOR, rows, source, spent, told
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from patchhub.evaluation.records import Row
-from patchhub.evaluation.retention import Kept, retention
+from patchhub.evaluation.summary.retention import Kept, retention
 from tests.evaluation.made import Maker, results, row
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from patchhub.errors import InvalidInputError
 from patchhub.evaluation.records import ACCURACY, AGREEMENT, SCORE, VALUE, Known, Refusal, Row
-from patchhub.evaluation.summary import ALL, OLD, WRONG, Line, summarise
+from patchhub.evaluation.summary.summarise import ALL, OLD, WRONG, Line, summarise
 from patchhub.scoring.intervals import bootstrap, wilson
 from tests.evaluation.made import Maker, results, row
 

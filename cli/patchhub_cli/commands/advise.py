@@ -80,9 +80,9 @@ def command(
     generalization and locality decides, then the time. Where nothing meets all, the nearest is
     named and the exit status is 3.
     """
-    from patchhub.evaluation.advise import advise
-    from patchhub.evaluation.constraints import Constraints
-    from patchhub.evaluation.sources import read_sources
+    from patchhub.evaluation.advice.advise import advise
+    from patchhub.evaluation.advice.constraints import Constraints
+    from patchhub.evaluation.advice.sources import read_sources
     from patchhub_cli.advice import advice_reply
 
     constraints = Constraints(**limits)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from patchhub.evaluation.efficiency import Cost
-from patchhub.evaluation.lines import S
 from patchhub.evaluation.records import AGREEMENT, SCORE
 from patchhub.evaluation.report.curves import RUNGS
 from patchhub.evaluation.report.document import (
@@ -23,7 +21,9 @@ from patchhub.evaluation.report.document import (
 from patchhub.evaluation.report.view import State, View
 from patchhub.evaluation.report.words import said
 from patchhub.evaluation.results import Provenance, Results
-from patchhub.evaluation.retention import Retention
+from patchhub.evaluation.summary.efficiency import Cost
+from patchhub.evaluation.summary.lines import S
+from patchhub.evaluation.summary.retention import Retention
 from patchhub.reporting.text import short
 from patchhub.scoring.protocols import Protocol
 

@@ -22,7 +22,7 @@ from patchhub.evaluation.report.style import (
 from patchhub.evaluation.report.style import shares as to_hundred
 from patchhub.evaluation.report.view import PLAIN, State, View
 from patchhub.evaluation.report.words import said
-from patchhub.evaluation.retention import Kept, Retention
+from patchhub.evaluation.summary.retention import Kept, Retention
 from patchhub.scoring.intervals import wilson
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from patchhub.evaluation.lines import SHARES, Line
 from patchhub.evaluation.records import AGREEMENT, MAGNITUDE, UNEDITED
+from patchhub.evaluation.summary.lines import SHARES, Line
 from patchhub.reporting.text import number
 
 if TYPE_CHECKING:

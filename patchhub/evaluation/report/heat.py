@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from patchhub.evaluation.report.document import Picture
 from patchhub.evaluation.report.style import canvas, frame
 from patchhub.evaluation.report.words import said
-from patchhub.evaluation.retention import Retention
+from patchhub.evaluation.summary.retention import Retention
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

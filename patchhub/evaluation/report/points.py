@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from patchhub.evaluation.efficiency import Cost
-from patchhub.evaluation.lines import Line, S
 from patchhub.evaluation.records import AGREEMENT, SCORE
 from patchhub.evaluation.report.curves import quality
 from patchhub.evaluation.report.document import Picture, figures, size
@@ -16,6 +14,8 @@ from patchhub.evaluation.report.style import Pens, canvas, frame, level, scaled
 from patchhub.evaluation.report.style import shares as to_hundred
 from patchhub.evaluation.report.view import PLAIN, State, View
 from patchhub.evaluation.report.words import said
+from patchhub.evaluation.summary.efficiency import Cost
+from patchhub.evaluation.summary.lines import Line, S
 from patchhub.scoring.protocols import Protocol
 
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from patchhub.evaluation.efficiency import Cost, efficiency
-from patchhub.evaluation.lines import Summary
 from patchhub.evaluation.report import curves, heat, points, tables
 from patchhub.evaluation.report.closing import cost_table, glance, keeping, origins
 from patchhub.evaluation.report.document import Picture, Section, Table, plain
 from patchhub.evaluation.report.view import View, sections, views
 from patchhub.evaluation.report.words import LEGEND
 from patchhub.evaluation.results import Provenance, Results
-from patchhub.evaluation.retention import Retention, retention
-from patchhub.evaluation.summary import summarise
+from patchhub.evaluation.summary.efficiency import Cost, efficiency
+from patchhub.evaluation.summary.lines import Summary
+from patchhub.evaluation.summary.retention import Retention, retention
+from patchhub.evaluation.summary.summarise import summarise
 from patchhub.scoring.protocols import Protocol
 
 TITLE = "Which editing method, what it breaks, what it costs"

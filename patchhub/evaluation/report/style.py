@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchhub.evaluation.lines import SHARES, Line
 from patchhub.evaluation.records import COLLAPSED, MAGNITUDE, UNEDITED
 from patchhub.evaluation.report.document import uncertain
+from patchhub.evaluation.summary.lines import SHARES, Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from patchhub.evaluation.lines import ALL, OLD, WRONG, Knew, S
 from patchhub.evaluation.records import AGREEMENT, SCORE, VALUE
 from patchhub.evaluation.report.document import NOTHING, Cell, Table, cell, plain, table
 from patchhub.evaluation.report.view import PLAIN, State, View
 from patchhub.evaluation.report.words import ROME, heading, said
+from patchhub.evaluation.summary.lines import ALL, OLD, WRONG, Knew, S
 from patchhub.scoring.protocols import Protocol
 
 COLUMNS = (ALL, WRONG, OLD)

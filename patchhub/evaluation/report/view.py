@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from patchhub.evaluation.lines import ALL, Line, Refused, Summary
 from patchhub.evaluation.records import COLLAPSED, UNEDITED
+from patchhub.evaluation.summary.lines import ALL, Line, Refused, Summary
 from patchhub.scoring.protocols import Protocol
 
 PLAIN = (UNEDITED, COLLAPSED)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from patchhub.evaluation.lines import OLD, WRONG, S
 from patchhub.evaluation.records import ACCURACY, COLLAPSED, MAGNITUDE, UNEDITED
+from patchhub.evaluation.summary.lines import OLD, WRONG, S
 from patchhub.scoring.protocols import Protocol
 
 _HEADINGS = {

@@ -16,8 +16,8 @@ from patchhub_registry.operations.task import Edit, begin
 from patchhub_registry.schema import SEARCH, Statement
 
 if TYPE_CHECKING:
-    from patchhub.evaluation.attempts import Candidate
-    from patchhub.evaluation.auto import Search
+    from patchhub.evaluation.search.attempts import Candidate
+    from patchhub.evaluation.search.auto import Search
     from patchhub.guard.verdict import Verdict
     from patchhub.loading import LoadedBase
     from patchhub.patch import Patch
@@ -135,7 +135,7 @@ def _search(
     waive: Mapping[str, str] | None,
 ) -> tuple[Search, list[Judged]]:
     """The search, and what the guard said in its course."""
-    from patchhub.evaluation.auto import search
+    from patchhub.evaluation.search.auto import search
 
     said: list[Judged] = []
 

@@ -12,7 +12,7 @@ from patchhub_registry.operations.forecast import measure
 from patchhub_registry.operations.task import begin
 
 if TYPE_CHECKING:
-    from patchhub.evaluation.attempts import Candidate
+    from patchhub.evaluation.search.attempts import Candidate
     from patchhub.loading import LoadedBase
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
@@ -123,8 +123,8 @@ def ordered(
         InvalidInputError: E134, there are no requests; E154. NotFoundError: E109.
     """
     from patchhub.editing.catalog import load_editor
-    from patchhub.evaluation.auto import in_order
-    from patchhub.evaluation.costs import seconds_by_method
+    from patchhub.evaluation.search.auto import in_order
+    from patchhub.evaluation.search.costs import seconds_by_method
 
     if not task.requests:
         raise InvalidInputError("E134", "there is nothing to edit", expected="at least one request")

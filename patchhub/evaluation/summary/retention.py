@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple, TypeVar
 
-from patchhub.evaluation.merging import Merged, merged
 from patchhub.evaluation.records import ACCURACY, Row
 from patchhub.evaluation.results import Results
+from patchhub.evaluation.summary.merging import Merged, merged
 
 MEASURE = "reliability.target"
 

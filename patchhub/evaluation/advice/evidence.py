@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 
-from patchhub.evaluation.lines import ALL, Line
+from patchhub.evaluation.advice.refusals import GENERALIZATION, RELIABILITY, REMOVAL, counted
+from patchhub.evaluation.advice.sources import Source, one_model
 from patchhub.evaluation.records import (
     AGREEMENT,
     COLLAPSED,
@@ -24,10 +25,9 @@ from patchhub.evaluation.records import (
     Row,
     Spent,
 )
-from patchhub.evaluation.refusals import GENERALIZATION, RELIABILITY, REMOVAL, counted
 from patchhub.evaluation.results import Results
-from patchhub.evaluation.sources import Source, one_model
-from patchhub.evaluation.summary import summarise
+from patchhub.evaluation.summary.lines import ALL, Line
+from patchhub.evaluation.summary.summarise import summarise
 from patchhub.scoring.intervals import mean_interval
 from patchhub.scoring.protocols import Protocol
 

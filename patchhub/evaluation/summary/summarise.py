@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from patchhub.evaluation.columns import KEY, Columns, columns, filters, together
-from patchhub.evaluation.harmonic import Harmonic, harmonics
-from patchhub.evaluation.lines import ALL, OLD, SHARES, WRONG, Knew, Line, Refused, Summary
-from patchhub.evaluation.merging import Merged, merged
 from patchhub.evaluation.records import Known, Refusal
-from patchhub.evaluation.resampling import Floats, Ints, mean_intervals
 from patchhub.evaluation.results import Results
+from patchhub.evaluation.summary.columns import KEY, Columns, columns, filters, together
+from patchhub.evaluation.summary.harmonic import Harmonic, harmonics
+from patchhub.evaluation.summary.lines import ALL, OLD, SHARES, WRONG, Knew, Line, Refused, Summary
+from patchhub.evaluation.summary.merging import Merged, merged
+from patchhub.evaluation.summary.resampling import Floats, Ints, mean_intervals
 from patchhub.scoring.intervals import harmonic_mean
 
 __all__ = ["ALL", "OLD", "SHARES", "WRONG", "Knew", "Line", "Refused", "Summary", "summarise"]

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from patchhub.evaluation.columns import KEY
-from patchhub.evaluation.lines import S
 from patchhub.evaluation.records import ACCURACY, SCORE
-from patchhub.evaluation.resampling import BOOTSTRAP, NONE, Floats, Ints, draws, percentiles
+from patchhub.evaluation.summary.columns import KEY
+from patchhub.evaluation.summary.lines import S
+from patchhub.evaluation.summary.resampling import BOOTSTRAP, NONE, Floats, Ints, draws, percentiles
 from patchhub.scoring.intervals import harmonic_mean
 from patchhub.scoring.protocols import Protocol
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from patchhub.evaluation.records import Known, Row
-from patchhub.evaluation.resampling import Floats, Ints
+from patchhub.evaluation.summary.resampling import Floats, Ints
 
 KEY = (
     "experiment", "model", "method", "size", "step", "variant", "measure", "protocol", "figure",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from patchhub.evaluation.advise import QUALITIES, Advice, Assessment
-from patchhub.evaluation.constraints import Finding, Standing
-from patchhub.evaluation.evidence import RELIABILITY, Figure
+from patchhub.evaluation.advice.advise import QUALITIES, Advice, Assessment
+from patchhub.evaluation.advice.constraints import Finding, Standing
+from patchhub.evaluation.advice.evidence import RELIABILITY, Figure
 
 FEW = 30
 """Cases below which a figure is called thin."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from math import inf
 
 from patchhub.errors import GuardRefusedError, PatchHubError
-from patchhub.evaluation.constraints import Constraints, Finding, Standing, findings
-from patchhub.evaluation.evidence import (
+from patchhub.evaluation.advice.constraints import Constraints, Finding, Standing, findings
+from patchhub.evaluation.advice.evidence import (
     GENERALIZATION,
     LOCALITY,
     RELIABILITY,
@@ -23,7 +23,7 @@ from patchhub.evaluation.evidence import (
     Figure,
     State,
 )
-from patchhub.evaluation.sources import Source
+from patchhub.evaluation.advice.sources import Source
 from patchhub.scoring.intervals import harmonic_mean
 
 QUALITIES = (RELIABILITY, GENERALIZATION, LOCALITY)
@@ -148,7 +148,7 @@ def advise(
     """Rank the methods in some results by what is wanted.
 
     Args:
-        sources: From `patchhub.evaluation.sources.read_sources`.
+        sources: From `patchhub.evaluation.advice.sources.read_sources`.
         constraints: What is asked.
         model: Name of the base, where the results are about several.
         protocol: How questions were asked; teacher forcing flatters.

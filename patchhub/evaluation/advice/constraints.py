@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from patchhub.evaluation.evidence import (
+from patchhub.evaluation.advice.evidence import (
     GENERALIZATION,
     LOCALITY,
     RELIABILITY,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf, isnan
 
 from patchhub.errors import GuardRefusedError, InvalidInputError
-from patchhub.evaluation.attempts import Attempt, Candidate, Fate, fault_of
+from patchhub.evaluation.search.attempts import Attempt, Candidate, Fate, fault_of
 from patchhub.guard.measurement import Measurement
 from patchhub.guard.verdict import Verdict
 from patchhub.patch import Patch

@@ -1,0 +1,1 @@
+"""Which method to use here, by results and constraints. Torch-free."""

@@ -1,0 +1,1 @@
+"""Try methods, the cheapest first, until the guard passes one."""
