@@ -151,16 +151,16 @@ def _answers(
     exchanged = exchanged.to(device)[..., None]
     asked = asking(model)
     with seen_outputs({"donor": block}) as seen:
-        asked.begin(group.given.tolist()).logits()
+        asked.apart(group.given.tolist()).logits()
     donor = unwrap(seen["donor"])
 
     def change(states: Tensor) -> Tensor:
         # What later steps read of the prompt is what its only pass left in the cache.
         return torch.where(exchanged, donor, states) if states.shape == donor.shape else states
 
-    answers = asked.begin(group.kept.tolist())
     tokens: list[Tensor] = []
     with changed_output(block, change):
+        answers = asked.apart(group.kept.tolist())
         for _ in range(max_new_tokens):
             tokens.append(answers.logits().argmax(-1))
             answers.push(tokens[-1].tolist())

@@ -80,6 +80,10 @@ class Asking(Protocol):
         """Begin to answer a batch of prompts of at least one token, by at most ``more`` tokens."""
         ...
 
+    def apart(self, rows: Sequence[Sequence[int]]) -> Stream:
+        """As `begin`, each prompt in a row of the model: for who reads what a block makes of it."""
+        ...
+
 
 def asking(model: PreTrainedModel) -> Asking:
     """How this model is asked.

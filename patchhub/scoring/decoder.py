@@ -74,6 +74,10 @@ class DecoderOnly:
             return packed.begin(self._model, rows, more)
         return _Continuation(self._model, rows)
 
+    def apart(self, rows: Sequence[Sequence[int]]) -> _Continuation:
+        """Prompts are padded on the left and share nothing."""
+        return _Continuation(self._model, rows)
+
     def _packs(self, rows: Sequence[Sequence[int]], more: int = 0) -> bool:
         limit = longest(self._model)
         return limit is None or max(map(len, rows), default=0) + more <= limit

@@ -91,6 +91,10 @@ class EncoderDecoder:
         """The encoder runs once, before the first token."""
         return _Answers(self._model, *_read(self._model, rows), self._start)
 
+    def apart(self, rows: Sequence[Sequence[int]]) -> _Answers:
+        """The encoder reads a row each."""
+        return self.begin(rows, 0)
+
 
 class _Answers:
     """Answers being said, with the decoder's cache and the encoder's output."""
