@@ -92,8 +92,8 @@ class EncoderDecoder:
         return _Answers(self._model, *_read(self._model, rows), self._start)
 
     def apart(self, rows: Sequence[Sequence[int]]) -> _Answers:
-        """The encoder reads a row each."""
-        return self.begin(rows, 0)
+        """The encoder reads all rows at once."""
+        return _Answers(self._model, *_read(self._model, rows, len(rows)), self._start)
 
 
 class _Answers:
@@ -131,10 +131,12 @@ class _Answers:
         return True
 
 
-def _read(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def _read(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], size: int | None = None
+) -> tuple[Tensor, Tensor]:
     """What the encoder makes of prompts (n, t, d), and the mask of real tokens (n, t)."""
     given = pad(rows, filler=0, device=model.device)
-    size = max(1, _READ // given.ids.shape[1])
+    size = size or max(1, _READ // given.ids.shape[1])
     encoder: Any = model.get_encoder()
     parts = [
         encoder(input_ids=ids, attention_mask=mask).last_hidden_state
