@@ -25,18 +25,18 @@ def compact(results: Sequence[Results]) -> str:
 
     summary = summarise(results)
     parts = []
+    first = next(iter(results[0].settings["protocols"]), "") if results else ""
     groups = dict.fromkeys((line.data, line.experiment, line.model) for line in summary.lines)
     for group in groups:
         own = [line for line in summary.lines if (line.data, line.experiment, line.model) == group]
-        parts.append(_table(group, own, summary))
+        parts.append(_table(group, own, summary, first))
     parts += [_refused(one) for one in summary.refused]
     return "\n\n".join(parts)
 
 
-def _table(group: tuple[str, str, str], lines: Sequence[Line], summary: Summary) -> str:
+def _table(group: tuple[str, str, str], lines: Sequence[Line], summary: Summary, first: str) -> str:
     data, experiment, model = group
     asked = [one for one in summary.knew if (one.data, one.experiment, one.model) == group]
-    first = next((one.protocol for one in asked), "")
     cells = [
         line
         for line in lines

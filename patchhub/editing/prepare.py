@@ -22,6 +22,7 @@ from patchhub.editing.editor import (
 )
 from patchhub.editing.isolation import isolated
 from patchhub.editing.moments import corpus_digest, moments_of
+from patchhub.editing.resume import check_continues
 from patchhub.editing.templates import sample_templates, sample_texts
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
@@ -61,14 +62,16 @@ def prepare_context(
         progress: Told how far the preparation is.
 
     Raises:
-        InvalidInputError: E132 to E134, a request; E142, a setting or the seed; E145, the corpus
-            is empty.
+        InvalidInputError: E132 to E134, a request; E140, templates or statistics of a model that
+            does not continue its input; E142, a setting or the seed; E145, the corpus is empty.
     """
     check_requests(editor, requests)
     if not 0 <= seed < 2**53:
         raise InvalidInputError(
             "E142", "the seed is out of range", expected="0 to 2**53 - 1", found=seed
         )
+    if {TEMPLATES, MOMENTS} & editor.needs:
+        check_continues(base.model)
     generator = torch.Generator().manual_seed(seed)
     templates = None
     moments = None

@@ -90,8 +90,8 @@ class CutRows:
         return output.logits[0]  # type: ignore[no-any-return]
 
 
-def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
-    """Refuse models that do not continue their input (E140), rows too long for the model (E150)."""
+def check_continues(model: PreTrainedModel) -> None:
+    """Refuse models that do not continue their input (E140)."""
     if model.config.is_encoder_decoder:
         raise InvalidInputError(
             "E140",
@@ -99,6 +99,11 @@ def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
             expected="a decoder-only model",
             found="an encoder-decoder",
         )
+
+
+def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
+    """Refuse models that do not continue their input (E140), rows too long for the model (E150)."""
+    check_continues(model)
     limit = context_length(model)
     longest = max(len(row.ids) for row in rows)
     if limit is not None and longest > limit:

@@ -39,7 +39,7 @@ class Reading:
         size: Requests per edit.
         order: Number of the shuffle.
         seed: Of the method.
-        step: Requests edited.
+        step: Requests edited; of batches their size, also of a last one that is smaller.
         edits: What was edited for it, last ones last.
         variants: Of cases that are no part of the plain run.
     """
@@ -52,6 +52,11 @@ class Reading:
     step: int
     edits: tuple[Edit, ...]
     variants: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> str:
+        """Of the state as a whole."""
+        return next(iter(self.variants.values()), "")
 
 
 def extended(experiment: str, data: Data, setup: Setup) -> Data:
@@ -80,7 +85,8 @@ def readings(
                     run = _Sequence(planner, method, seed, order, setup.order(order, count))
                     yield from run.readings(data, count, setup)
             else:
-                sizes = (1,) if experiment == "single" else setup.sizes
+                fitting = tuple(size for size in setup.sizes if size <= count) or (count,)
+                sizes = (1,) if experiment == "single" else fitting
                 yield from _batches(planner, method, seed, sizes, count, setup)
 
 
@@ -94,7 +100,7 @@ def _batches(
                 cases = tuple(places[start : start + size])
                 edit = Edit(planner.edit(method, seed, cases, ()), cases)
                 job = planner.measure([edit.job], cases, cases, each=size == 1)
-                yield Reading(job, method, size, order, seed, len(cases), (edit,))
+                yield Reading(job, method, size, order, seed, size, (edit,))
 
 
 class _Sequence:
@@ -118,7 +124,7 @@ class _Sequence:
         if again:
             yield self._undone(again)
             yield self._repeated(again)
-            yield from self._conflicting(data, count, again)
+            yield from self._conflicting(data, count, setup, again)
 
     def _undone(self, again: int) -> Reading:
         """Every other edit of the middle is taken back."""
@@ -135,10 +141,10 @@ class _Sequence:
             chain.append(self._next(edit.cases[0], chain))
         return self._reading(chain, chosen, _cases(chosen, REPEATED))
 
-    def _conflicting(self, data: Data, count: int, again: int) -> Iterator[Reading]:
-        places = {r.prompt: i for i, r in enumerate(data.requests[:count])}
-        others = range(count, len(data.requests))
-        old = [places[data.requests[i].prompt] for i in others]
+    def _conflicting(self, data: Data, count: int, setup: Setup, again: int) -> Iterator[Reading]:
+        plain = replace(data, requests=data.requests[:count])
+        old = list(contradicted(plain, setup.again))[:again]
+        others = range(count, count + len(old))
         if not old:
             return
         chain = list(self._edits)

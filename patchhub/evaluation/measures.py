@@ -1,8 +1,8 @@
 """Which numbers a state of a model is measured by, and how a check's finding becomes rows.
 
 The guard's catalog decides: whatever a check can measure is measured, so a check that is added, or
-brought by a plugin, joins by being there. Only what loads the model anew in another dtype is left
-out unless it is named.
+brought by a plugin, joins by being there. Left out is only what loads the model anew in another
+dtype, or is about the patches of a stack.
 """
 
 from __future__ import annotations
@@ -70,17 +70,17 @@ def measures_of(everything: Case, names: Sequence[str] = ()) -> tuple[Measure, .
         NotFoundError: E151, there is no such check or measure.
     """
     found = [m for name in check_names() for m in _parts(load_check(name), everything)]
-    if not names:
-        return tuple(m for m, wants in found if not (wants.nothing or wants.cast))
-    unknown = [n for n in names if all(n not in (m.name, m.check.name) for m, _ in found)]
+    here = [m for m, wants in found if not (wants.nothing or wants.cast)]
+    unknown = [n for n in names if all(n not in (m.name, m.check.name) for m in here)]
     if unknown:
         raise NotFoundError(
             "E151",
-            "there is no such measure",
-            expected=", ".join(m.name for m, _ in found),
+            "there is no such measure here",
+            expected=", ".join(m.name for m in here),
             found=", ".join(unknown),
+            hint="a check that asks nothing of this data, or of another dtype, is none",
         )
-    return tuple(m for m, _ in found if {m.name, m.check.name} & set(names))
+    return tuple(m for m in here if not names or {m.name, m.check.name} & set(names))
 
 
 def _parts(check: Check, everything: Case) -> Iterator[tuple[Measure, Wants]]:

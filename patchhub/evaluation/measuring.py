@@ -92,12 +92,15 @@ class State:
         """Each measure of each case, with its place and the protocols it is asked by.
 
         The base's own questions are many and say little of one case; they are put once, by the
-        first protocol.
+        first protocol that can put them.
         """
         single = list(zip(self.cases, self.single, strict=True))
         for measure in self.measures:
             for at_case, case in self.whole if measure.whole else single:
-                yield measure, at_case, case, self.protocols[: 1 if measure.whole else None]
+                protocols = self.protocols
+                if measure.whole:
+                    protocols = (_first(protocols, measure.wants(case).questions),)
+                yield measure, at_case, case, protocols
 
     def wanted(self) -> list[tuple[Protocol, Wants]]:
         """All that has to be asked."""
@@ -122,6 +125,12 @@ class State:
                     yield at_case, measure.name, name, one.figure, one.n, one.value, one.before
 
 
+def _first(protocols: Sequence[Protocol], questions: Sequence[Question]) -> Protocol:
+    """The first protocol by which any of the questions can be put."""
+    fitting = (p for p in protocols if any(question.fits(p) for question in questions))
+    return next(fitting, protocols[0])
+
+
 def unedited(work: Work) -> None:
     """Ask the base everything once; all other states are compared with it."""
     with at(work) as (here, data):
@@ -129,6 +138,10 @@ def unedited(work: Work) -> None:
         requests = [data.requests[i] for i in state.cases]
         facts = tuple(q for r in requests for q in (_new(r), _old(r)) if q is not None)
         extra = [(protocol, Wants(facts)) for protocol in state.protocols]
+        # Those about edited subjects too: other states leave out fewer of them.
+        own = data.probes
+        first = _first(state.protocols, own.questions)
+        extra.append((first, Wants(own.questions, own.texts, choices=own.tasks)))
         seen = state.ask(here, [*state.wanted(), *extra])
     observation.save(seen, work.out)
     _write(work.out / ROWS, list(state.rows(seen, seen)))
@@ -171,8 +184,9 @@ def _before(work: Work, here: Place, state: State) -> Observation:
 
 
 def latency(work: Work) -> None:
-    """Compare the time of greedy answers with and without a patch, in pairs."""
-    patches = [place.patch(str(path)) for path in patches_in(list(work.needed.values()))]
+    """Compare the time of greedy answers with and without the first patch there is, in pairs."""
+    paths = patches_in(list(work.needed.values()))[:1]
+    patches = [place.patch(str(path)) for path in paths]
     ratios = []
     with at(work) as (here, data):
         prompts = [request.prompt for request in data.requests[:_LATENCY_PROMPTS]]

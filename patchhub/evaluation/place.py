@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -30,10 +30,17 @@ from patchhub.scoring.consistency import References
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A base in memory and the composer that puts patches on it."""
+    """A base in memory and what works on it.
+
+    Attributes:
+        base: The base.
+        composer: Puts patches on it.
+        contexts: Of methods, by what they depend on.
+    """
 
     base: LoadedBase
     composer: Composer
+    contexts: dict[str, EditContext] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,11 @@ class Data:
         """The requests by what they ask for."""
         return {request.digest(): request for request in self.requests}
 
+    @cached_property
+    def corpus(self) -> str:
+        """SHA-256 of the texts."""
+        return canonical.digest(list(self.texts))
+
     @classmethod
     def read(cls, path: Path) -> Data:
         """What `write` wrote."""
@@ -94,11 +106,22 @@ class Data:
         }
 
 
-@lru_cache(maxsize=1)
 def place(directory: str, dtype: str, device: str) -> Place:
-    """The base in a directory."""
-    base = load_base(Path(directory), dtype=getattr(torch, dtype), device=device)
-    return Place(base, Composer.over(base))
+    """The base in a directory; the one before is let go first, since two may not fit."""
+    key = (directory, dtype, device)
+    if key not in _places:
+        _places.clear()
+        base = load_base(Path(directory), dtype=getattr(torch, dtype), device=device)
+        _places[key] = Place(base, Composer.over(base))
+    return _places[key]
+
+
+def forget() -> None:
+    """Let the base go: other processes will work on it."""
+    _places.clear()
+
+
+_places: dict[tuple[str, str, str], Place] = {}
 
 
 @lru_cache(maxsize=2)
@@ -107,10 +130,31 @@ def data(path: str) -> Data:
     return Data.read(Path(path))
 
 
-@lru_cache(maxsize=512)
-def patch(directory: str) -> Patch:
-    """The patch in a directory."""
-    return Patch.read(Path(directory))
+class _Patches:
+    """Patches read, the longest unused let go when together they take much memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._kept: dict[str, Patch] = {}
+
+    def __call__(self, directory: str) -> Patch:
+        """The patch in a directory."""
+        found = self._kept.pop(directory, None)
+        if found is None:
+            found = Patch.read(Path(directory))
+            self._size += _bytes(found)
+        self._kept[directory] = found
+        while self._size > self._limit and len(self._kept) > 1:
+            self._size -= _bytes(self._kept.pop(next(iter(self._kept))))
+        return found
+
+
+def _bytes(patch: Patch) -> int:
+    return sum(file.size for file in patch.manifest.files.values())
+
+
+patch = _Patches(2**28)
+"""The patch in a directory."""
 
 
 @lru_cache(maxsize=2)
@@ -120,30 +164,25 @@ def observed(directory: str) -> observation.Observation:
 
 
 def context(
-    base: LoadedBase,
+    here: Place,
+    data: Data,
     method: str,
     seed: int,
     settings: object,
     requests: Sequence[EditRequest],
-    texts: tuple[str, ...],
     moments: Path,
 ) -> EditContext:
     """What a method needs, prepared once in a process."""
-    key = canonical.digest({"method": method, "seed": seed, "settings": repr(settings)})
-    kept = _contexts(base)
-    if key not in kept:
-        kept[key] = prepare_context(
-            base,
+    depends: list[canonical.Json] = [method, seed, repr(settings), data.corpus, str(moments)]
+    key = canonical.digest(depends)
+    if key not in here.contexts:
+        here.contexts[key] = prepare_context(
+            here.base,
             load_editor(method),
             requests,
             seed=seed,
             settings=settings,
             moments_cache=moments,
-            corpus=texts or None,
+            corpus=data.texts or None,
         )
-    return kept[key]
-
-
-@cache
-def _contexts(base: LoadedBase) -> dict[str, EditContext]:
-    return {}
+    return here.contexts[key]

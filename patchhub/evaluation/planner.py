@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from patchhub import canonical
@@ -14,6 +15,7 @@ from patchhub.evaluation import place
 from patchhub.evaluation.measures import measures_of
 from patchhub.evaluation.place import Data
 from patchhub.evaluation.setup import Setup
+from patchhub.evaluation.work import VERSION, reason
 from patchhub.jobs.job import Job
 from patchhub.scoring.scorer import ANSWER_VERSION
 
@@ -27,6 +29,7 @@ class Planner:
     Args:
         directory: Of the base.
         data: What is asked.
+        count: Requests without those that contradict others.
         path: The file that holds the data.
         setup: How it is run.
 
@@ -34,12 +37,13 @@ class Planner:
         InvalidInputError: E142, a setting; E140, E143, the model. NotFoundError: E109, E141, E151.
     """
 
-    def __init__(self, directory: Path, data: Data, path: Path, setup: Setup) -> None:
+    def __init__(self, directory: Path, data: Data, count: int, path: Path, setup: Setup) -> None:
         base = place.place(str(directory), setup.dtype, setup.device).base
         print_ = base.fingerprint
         self.name = directory.resolve().name
         self.weights = print_.weights
         self._data = data
+        self._plain = tuple(range(count))
         self._setup = setup
         self._site = {"model": str(directory), "data": str(path)}
         self._base: dict[str, canonical.Json] = {
@@ -49,6 +53,8 @@ class Planner:
             "dtype": setup.dtype,
             "device": setup.device,
             "threads": setup.threads,
+            "version": VERSION,
+            "libraries": {name: version(name) for name in ("torch", "transformers")},
         }
         self._methods: dict[str, dict[str, canonical.Json]] = {}
         for method in setup.methods:
@@ -91,24 +97,23 @@ class Planner:
 
     def collapse(self, each: bool) -> Job:
         """Ask about all cases of a model that says random words."""
-        cases = tuple(range(len(self._data.requests)))
-        return self._ask("collapse", cases, cases, False, self.unedited(each))
+        return self._ask("collapse", self._plain, self._plain, each, self.unedited(each))
 
-    def latency(self, edit: Job) -> Job:
-        """Compare answer times with and without the patch of an edit."""
+    def latency(self, edits: Sequence[Job]) -> Job:
+        """Compare answer times with and without the patch of the first of some edits."""
         inputs: dict[str, canonical.Json] = {"data": self._data.digest}
-        return self._job(f"{_MEASURING}:latency", "answer times", inputs, edit)
+        return self._job(f"{_MEASURING}:latency", "answer times", inputs, *edits)
 
     def _prepare(self, method: str, seed: int) -> Job:
         inputs: dict[str, canonical.Json] = {
             "method": {**self._methods[method], "seed": seed},
-            "texts": canonical.digest(list(self._data.texts)),
+            "texts": self._data.corpus,
+            "fits": any(reason(load_editor(method), r) is None for r in self._data.requests),
         }
         return self._job(f"{_WORK}:prepare", f"prepare {method}", inputs)
 
     def _unedited(self, each: bool) -> Job:
-        cases = tuple(range(len(self._data.requests)))
-        return self._ask("unedited", cases, cases, each)
+        return self._ask("unedited", self._plain, self._plain, each)
 
     def _ask(
         self, run: str, cases: Sequence[int], carried: Sequence[int], each: bool, *needs: Job

@@ -108,6 +108,7 @@ class Refusal:
         cases: Places of the requests that it left out.
         code: Of the error.
         message: What the error says.
+        variant: Of the state that the edit was made for first; "" for the plain run.
     """
 
     experiment: str
@@ -120,6 +121,7 @@ class Refusal:
     cases: tuple[int, ...]
     code: str
     message: str
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

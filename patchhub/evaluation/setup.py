@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from patchhub.scoring.protocols import Protocol
 
 T = TypeVar("T")
 
+DTYPES = ("float32", "float64")
 EXPERIMENTS = ("single", "batch", "sequential")
 _SAME_FACT = (ProbeKind.PARAPHRASE, ProbeKind.ALIAS)
 
@@ -68,32 +69,38 @@ class Setup:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        counts = (
-            *self.sizes,
-            self.checkpoints,
-            self.orders,
-            self.whole_every,
-            self.max_new_tokens,
-            self.threads,
-        )
-        if (
-            min(counts) < 1
-            or min(self.again, self.base_questions, self.base_texts, self.base_tasks) < 0
-        ):
-            raise InvalidInputError(
-                "E142",
-                "a number of the experiment is out of range",
-                expected="sizes, checkpoints, orders, tokens and threads of at least 1",
-                found=", ".join(map(str, counts)),
-            )
+        for what, expected, found in self._faults():
+            shown = ", ".join(map(str, found))
+            raise InvalidInputError("E142", what, expected=expected, found=shown)
+
+    def _faults(self) -> Iterator[tuple[str, str, Iterable[object]]]:
+        """What is wrong, what would be right, and what there is."""
+        least = {
+            "checkpoints": self.checkpoints,
+            "orders": self.orders,
+            "whole_every": self.whole_every,
+            "max_new_tokens": self.max_new_tokens,
+            "threads": self.threads,
+            **{f"size {size}": size for size in self.sizes},
+            # None of these may be asked for.
+            "again": self.again + 1,
+            "base_questions": self.base_questions + 1,
+            "base_texts": self.base_texts + 1,
+            "base_tasks": self.base_tasks + 1,
+        }
+        small = [name for name, number in least.items() if number < 1]
+        if small:
+            yield "a number of the experiment is out of range", "larger ones", small
+        for name in ("models", "methods", "sizes", "seeds", "protocols", "measures"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                # A case that is counted twice makes intervals narrower.
+                yield f"one of the {name} is named twice", "each once", given
+        if self.dtype not in DTYPES:
+            yield "edits are not computed in this dtype", ", ".join(DTYPES), [self.dtype]
         unknown = sorted(set(self.settings) - set(self.methods))
         if unknown:
-            raise InvalidInputError(
-                "E142",
-                "settings for methods that are not run",
-                expected=", ".join(self.methods),
-                found=", ".join(unknown),
-            )
+            yield "settings for methods that are not run", ", ".join(self.methods), unknown
 
     def order(self, number: int, count: int) -> list[int]:
         """The places of ``count`` requests in a shuffle."""

@@ -20,13 +20,15 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext, Editor, check_requests, run_editor
 from patchhub.editing.memory import Peak
 from patchhub.editing.settings import parse_settings
-from patchhub.errors import PatchHubError
+from patchhub.errors import IntegrityError, InvalidInputError, PatchHubError
 from patchhub.evaluation import place
 from patchhub.evaluation.place import Data, Place
 from patchhub.jobs.job import Work
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 
+VERSION = 1
+"""Goes up when the same inputs would give other results; part of every job's inputs."""
 MADE, OBSERVED, PATCH, MOMENTS = "made.json", "observed.json", "patch", "moments"
 
 
@@ -39,7 +41,7 @@ def prepare(work: Work) -> None:
         with Peak(here.base.model.device) as peak:
             try:
                 _context(work, here, data, settings, work.out / MOMENTS)
-            except PatchHubError as error:
+            except InvalidInputError as error:
                 refused = _said(error)
         seconds = time.perf_counter() - began
     _write(work.out / MADE, {"refused": refused})
@@ -61,8 +63,8 @@ def edit(work: Work) -> None:
     with at(work) as (here, data):
         requests = [data.by_digest[digest] for digest in wanted]
         editor, settings = _method(work)
-        reasons = [_reason(editor, request) for request in requests]
-        fit = [r for r, reason in zip(requests, reasons, strict=True) if reason is None]
+        reasons = [reason(editor, request) for request in requests]
+        fit = [r for r, why in zip(requests, reasons, strict=True) if why is None]
         below = [place.patch(str(path)) for path in patches_in(earlier)]
         here.composer.set_stack(below)
         context = replace(
@@ -72,8 +74,8 @@ def edit(work: Work) -> None:
         context.generator.manual_seed(context.seed)
         try:
             made = _timed(editor, context, fit, settings, work) if fit else None
-        except PatchHubError as error:
-            _refuse(work, [_said(error)] * len(requests))
+        except InvalidInputError as error:
+            _refuse(work, [why or _said(error) for why in reasons])
             return
     if made is not None:
         made.write(work.out / PATCH)
@@ -116,11 +118,23 @@ def at(work: Work) -> Iterator[tuple[Place, Data]]:
     model: Any = work.inputs["base"]
     torch.set_num_threads(int(model["threads"]))
     here = place.place(work.site["model"], str(model["dtype"]), str(model["device"]))
+    _check_same(work.site["model"], here, str(model["weights"]))
     here.composer.set_stack([])
     try:
         yield here, place.data(work.site["data"])
     finally:
         here.composer.set_stack([])
+
+
+def _check_same(directory: str, here: Place, weights: str) -> None:
+    found = here.base.fingerprint.weights
+    if found != weights:
+        raise IntegrityError(
+            "E201",
+            f"{directory} holds another model than when the experiment began",
+            expected=f"weights {weights}",
+            found=f"weights {found}",
+        )
 
 
 def _method(work: Work) -> tuple[Editor, Any]:
@@ -131,22 +145,17 @@ def _method(work: Work) -> tuple[Editor, Any]:
 
 def _context(work: Work, here: Place, data: Data, settings: Any, moments: Path) -> EditContext:
     given: Any = work.inputs["method"]
-    fit = [r for r in data.requests if _reason(load_editor(given["name"]), r) is None]
-    return place.context(
-        here.base,
-        given["name"],
-        int(given["seed"]),
-        settings,
-        fit or data.requests,
-        data.texts,
-        moments,
-    )
+    editor = load_editor(given["name"])
+    fit = [request for request in data.requests if reason(editor, request) is None]
+    seed = int(given["seed"])
+    return place.context(here, data, editor.name, seed, settings, fit or data.requests, moments)
 
 
-def _reason(editor: Editor, request: EditRequest) -> list[str] | None:
+def reason(editor: Editor, request: EditRequest) -> list[str] | None:
+    """Code and words of why a method does not take a request; None if it does."""
     try:
         check_requests(editor, [request])
-    except PatchHubError as error:
+    except InvalidInputError as error:
         return _said(error)
     return None
 

@@ -73,9 +73,9 @@ class Case:
 
     @cached_property
     def _subjects(self) -> tuple[str, ...]:
-        names = {" ".join(answers.words(r.subject)) for r in self.requests if r.subject}
+        carried = (*self.requests, *self.beside)
         # Without a subject the prompt itself is all that is known to change.
-        names |= {" ".join(answers.words(r.prompt)) for r in self.requests if not r.subject}
+        names = {" ".join(answers.words(r.subject or r.prompt)) for r in carried}
         return tuple(f" {name} " for name in sorted(names) if name)
 
 

@@ -17,8 +17,8 @@ from patchhub.editing.tokens import text_config
 from patchhub.scoring.asking import asking
 from patchhub.scoring.batching import evaluating
 
-MEMORY = 64 * 2**20
-"""Bytes of log-probabilities kept for the divergence, by default."""
+MEMORY = 2**20
+"""Bytes of log-probabilities kept of a text for the divergence, by default."""
 
 _CHUNK = 512  # positions compared at a time in float64
 
@@ -66,9 +66,9 @@ def score_texts(
         tokenizer: Its fast tokenizer.
         texts: Plain texts; those of fewer than two tokens predict nothing.
         batch_size: Texts per forward pass.
-        memory: Bytes for kept distributions. Where they do not suffice for every position, each
-            text keeps evenly spaced ones (at least one), the same for every model with this
-            vocabulary.
+        memory: Bytes for the kept distributions of a text. Where they do not suffice for every
+            position, evenly spaced ones are kept (at least one): the same for every model with
+            this vocabulary, whatever else is asked beside.
         progress: Told texts done and in all.
 
     Raises:
@@ -76,7 +76,7 @@ def score_texts(
     """
     asked = asking(model)
     pairs = asked.texts(tokenizer, texts)
-    quota = max(1, memory // (4 * text_config(model).vocab_size * max(1, len(pairs))))
+    quota = max(1, memory // (4 * text_config(model).vocab_size))
     found: dict[int, TextScore] = {}
     with evaluating(model):
         for batch in asked.batches([(*p.given, *p.wanted) for p in pairs], batch_size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -197,12 +198,59 @@ def test_a_request_that_a_method_refuses_is_left_out_of_its_batch(
     assert sorted(row.case for row in _rows(results, "rome", "reliability.target")) == [0, 1, 2]
 
 
+def test_the_rest_of_a_data_set_is_a_batch_of_the_same_size(data: Dataset, out: Path) -> None:
+    setup = replace(SETUP, sizes=(4, 100), measures=("reliability",))
+    results = bench("batch", data, setup, out, Inline())
+    rows = _rows(results, "ft", "reliability.target")
+    assert {(row.size, row.step) for row in rows} == {(4, 4)}  # there are no hundred
+    assert sorted(row.case for row in rows) == list(range(EDITS))
+
+
+def test_a_refusal_of_some_data_does_not_outlive_it(data: Dataset, tmp_path: Path) -> None:
+    setup = replace(
+        SETUP, methods=("rome",), measures=("reliability",), settings={"rome": {"steps": 2}}
+    )
+    bare = tuple(replace(request, subject=None) for request in data.requests[:1])
+    refused = bench("single", replace(data, requests=bare), setup, tmp_path, Inline())
+    assert refused.refusals[0].code == "E134"
+    named = replace(data, requests=data.requests[:1])
+    assert bench("single", named, setup, tmp_path, Inline()).refusals == ()
+
+
+def test_whole_model_numbers_leave_out_what_all_carried_edits_name(sequential: Results) -> None:
+    n = {
+        row.variant: row.n
+        for row in sequential.rows
+        if (row.method, row.measure, row.figure) == ("ft", "tasks.choice", "accuracy")
+        and row.step >= EDITS
+    }
+    assert n["repeated"] == n["conflicting"] == n[""]
+
+
+def test_the_same_fact_twice_is_two_cases(data: Dataset, tmp_path: Path) -> None:
+    twice = replace(data, requests=(data.requests[0], *data.requests[:3]))
+    setup = replace(SETUP, measures=("reliability",))
+    results = bench("sequential", twice, setup, tmp_path, Inline())
+    superseded = _rows(results, "ft", "reliability.target", variant="superseded")
+    assert len({row.case for row in superseded}) == len(superseded) > 0
+
+
 def test_wrong_words_are_refused(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no such experiment"):
         bench("double", data, SETUP, tmp_path, Inline())
     with pytest.raises(NotFoundError, match="no such measure"):
         bench("single", data, replace(SETUP, measures=("charm",)), tmp_path, Inline())
+    with pytest.raises(NotFoundError, match="no such measure"):
+        bench("single", data, replace(SETUP, measures=("survival",)), tmp_path, Inline())
+    with pytest.raises(InvalidInputError, match="named twice"):
+        replace(SETUP, seeds=(0, 0))
+    with pytest.raises(InvalidInputError, match="out of range"):
+        replace(SETUP, again=-1)
+    with pytest.raises(InvalidInputError, match="this dtype"):
+        replace(SETUP, dtype="float16")
     with pytest.raises(InvalidInputError, match="methods that are not run"):
         replace(SETUP, settings={"rome": {}})
+    copy = tmp_path / model_path().name
+    shutil.copytree(model_path(), copy)
     with pytest.raises(InvalidInputError, match="one name"):
-        bench("single", data, replace(SETUP, models=(model_path(),) * 2), tmp_path, Inline())
+        bench("single", data, replace(SETUP, models=(model_path(), copy)), tmp_path, Inline())

@@ -164,8 +164,15 @@ def _backend(setup: Setup, workers: int | None) -> Processes:
     from patchhub.jobs.pool import Processes
 
     if workers is None:
-        workers = (os.cpu_count() or 1) if setup.device == "cpu" else 1
+        workers = max(1, _processors() // setup.threads) if setup.device == "cpu" else 1
     return Processes(workers, setup.threads)
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @verb("report", "patchhub bench report results --to report")

@@ -26,7 +26,8 @@ def counted(rows: Sequence[Row], refusals: Sequence[Refusal]) -> list[Row]:
         rows: Of plain runs.
         refusals: Of the same experiments, those of other runs among them.
     """
-    refused = {_run(one, case): one for one in refusals for case in one.cases}
+    plain = [one for one in refusals if not one.variant]
+    refused = {_run(one, case): one for one in plain for case in one.cases}
     asked = {run for row in rows if (run := _run(row, row.case)) in refused and _made(row)}
     found = [replace(r, value=0.0) if _run(r, r.case) in asked and _made(r) else r for r in rows]
     missing = [(run[-1], refused[run]) for run in sorted(refused.keys() - asked)]

@@ -21,7 +21,7 @@ class Drift:
     """Perplexity ratio and divergence over the base's texts."""
 
     name: ClassVar[str] = "drift"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "perplexity and next-token distributions on ordinary text"
     measures: ClassVar[tuple[str, ...]] = ("perplexity", "kl")
 

@@ -55,7 +55,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
 def test_little_memory_keeps_evenly_spaced_positions() -> None:
     model, tokenizer = pico_model("gpt2"), pico_tokenizer()
     full = score_texts(model, tokenizer, TEXTS)
-    few = score_texts(model, tokenizer, TEXTS, memory=4 * VOCABULARY * len(TEXTS) * 3)
+    few = score_texts(model, tokenizer, TEXTS, memory=4 * VOCABULARY * 3)
     assert [len(s.log_probs) for s in few] == [min(3, s.tokens) for s in full]
     longest = max(range(len(TEXTS)), key=lambda i: full[i].tokens)
     last = full[longest].tokens - 1

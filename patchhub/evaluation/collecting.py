@@ -1,0 +1,166 @@
+"""An experiment on one base: its jobs, and what their results say as records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from patchhub.evaluation import measuring, work
+from patchhub.evaluation.experiments import Edit, Reading, readings
+from patchhub.evaluation.place import Data
+from patchhub.evaluation.planner import Planner
+from patchhub.evaluation.records import (
+    COLLAPSED,
+    UNEDITED,
+    Known,
+    Prepared,
+    Refusal,
+    Row,
+    Spent,
+)
+from patchhub.evaluation.setup import Setup
+from patchhub.jobs.job import Job
+from patchhub.jobs.store import JobStore
+
+_LATENCY_EDITS = 5
+"""First edits of a method, one of which should have a patch to take the time of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """An experiment on one base.
+
+    Attributes:
+        experiment: Its name.
+        planner: Makes its jobs.
+        data: What is asked, with the requests that contradict others at the end.
+        count: Requests without those.
+        setup: How it is run.
+        store: Holds the results; everything but `jobs` may be asked when all have theirs.
+    """
+
+    experiment: str
+    planner: Planner
+    data: Data
+    count: int
+    setup: Setup
+    store: JobStore
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """Everything that is asked of edited models."""
+        return tuple(readings(self.experiment, self.planner, self.data, self.count, self.setup))
+
+    @property
+    def jobs(self) -> Iterator[Job]:
+        """All jobs, some of them more than once."""
+        yield from (self._unedited, self._collapse)
+        if any(reading.size == 1 for reading in self.readings) and self.experiment == "batch":
+            yield self.planner.unedited(True)  # these are the jobs of single edits
+        for method in self.setup.methods:
+            for seed in self.setup.seeds:
+                yield self.planner.prepare(method, seed)
+        for reading in self.readings:
+            yield from (edit.job for edit in reading.edits)
+            yield reading.job
+        yield from self._latencies.values()
+
+    def rows(self) -> Iterator[Row]:
+        """The numbers, of the unedited and the collapsed model first."""
+        start = (self.experiment, self.planner.name)
+        for method, job in ((UNEDITED, self._unedited), (COLLAPSED, self._collapse)):
+            for found in self._read(job, measuring.ROWS):
+                yield Row(*start, method, 1, 0, 0, 0, "", *found)
+        for reading in self.readings:
+            if reading.method not in self._makers:
+                continue  # nothing of the method's own would be shown
+            for found in self._read(reading.job, measuring.ROWS):
+                variant = reading.variant if found[0] < 0 else reading.variants.get(found[0], "")
+                yield Row(
+                    *start, reading.method, reading.size, reading.order, reading.seed,
+                    reading.step, variant, *found,
+                )  # fmt: skip
+
+    def known(self) -> Iterator[Known]:
+        """What the unedited model knew."""
+        for found in self._read(self._unedited, measuring.KNOWN):
+            yield Known(self.planner.name, *found)
+
+    def refusals(self) -> Iterator[Refusal]:
+        """Each reason once, with all the requests it kept from being edited."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for reading, edit in self._edits:
+            run = (reading.method, reading.size, reading.order, reading.seed)
+            reasons = self._read(edit.job, work.MADE)["refused"]
+            for case, reason in zip(edit.cases, reasons, strict=True):
+                if reason is not None:
+                    group = groups.setdefault((*run, *reason, reading.variant), [reading.step])
+                    group.append(case)
+        for (method, size, order, seed, code, said, variant), (step, *cases) in groups.items():
+            yield Refusal(
+                self.experiment, self.planner.name, method, size, order, seed,
+                step, tuple(cases), code, said, variant,
+            )  # fmt: skip
+
+    def spent(self) -> Iterator[Spent]:
+        """What each edit took."""
+        for reading, edit in self._edits:
+            seen = self._observed(edit.job)
+            if seen:
+                yield Spent(
+                    self.experiment, self.planner.name, reading.method, len(edit.cases),
+                    seen["seconds"], seen["peak_bytes"], seen["patch_bytes"],
+                )  # fmt: skip
+
+    def prepared(self) -> Iterator[Prepared]:
+        """What each method took once, and what its patches add to answer times."""
+        for method, job in self._latencies.items():
+            took = self._observed(self.planner.prepare(method, self.setup.seeds[0]))
+            latency = self._observed(job)["latency"]
+            yield Prepared(
+                self.planner.name, method, took["seconds"], took["peak_bytes"],
+                float("nan") if latency is None else latency,
+            )  # fmt: skip
+
+    @property
+    def _unedited(self) -> Job:
+        return self.planner.unedited(self.experiment == "single")
+
+    @property
+    def _collapse(self) -> Job:
+        return self.planner.collapse(self.experiment == "single")
+
+    @cached_property
+    def _latencies(self) -> dict[str, Job]:
+        first: dict[str, list[Job]] = {}
+        for reading, edit in self._edits:
+            first.setdefault(reading.method, []).append(edit.job)
+        return {m: self.planner.latency(jobs[:_LATENCY_EDITS]) for m, jobs in first.items()}
+
+    @cached_property
+    def _edits(self) -> list[tuple[Reading, Edit]]:
+        """Every edit with the first reading it is made for."""
+        found: dict[tuple[str, tuple[int, ...]], tuple[Reading, Edit]] = {}
+        for reading in self.readings:
+            for edit in reading.edits:
+                found.setdefault((edit.job.key, edit.cases), (reading, edit))
+        return list(found.values())
+
+    @cached_property
+    def _makers(self) -> set[str]:
+        """Methods that edit this base at all."""
+        return {r.method for r, edit in self._edits if self._path(edit.job, work.PATCH).is_dir()}
+
+    def _path(self, job: Job, name: str) -> Path:
+        return self.store.result(job.key) / name
+
+    def _read(self, job: Job, name: str) -> Any:
+        return json.loads(self._path(job, name).read_bytes())
+
+    def _observed(self, job: Job) -> dict[str, Any]:
+        path = self._path(job, work.OBSERVED)
+        return work.read(path) if path.is_file() else {}
