@@ -1,15 +1,17 @@
 """Probes per second of the scorer, beside asking prompt by prompt, at equal scores.
 
 Prompt by prompt: one question at a time; under teacher forcing one forward pass, under likelihood
-one per candidate, under generation `generate`, which stops where the scorer stops. Times are those
-of the processor, so that a busy machine changes a figure little.
+one per candidate, under generation `generate`, which stops where the scorer stops. Once on one
+thread, by the processor's time, which a busy machine changes little; once on all processors, by the
+clock: small products of one prompt hardly share them, large ones do.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import pytest
@@ -35,14 +37,16 @@ CLOSE = 1e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
-def bench_probes_per_second(name: str, figure: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("processors", [1, os.cpu_count() or 1])
+def bench_probes_per_second(name: str, processors: int, figure: Callable[[str], None]) -> None:
     base = load_base(model_path() if name == NAMES[0] else MODELS / name)
     questions = _questions()
     spaced = questions[:: -(-len(questions) // SAMPLE)]
+    clock = process_time if processors == 1 else perf_counter
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(processors)
     try:
-        seconds = {p: _seconds(base, questions, spaced, p) for p in Protocol}
+        seconds = {p: _seconds(base, questions, spaced, p, clock) for p in Protocol}
     finally:
         torch.set_num_threads(threads)
     for protocol, (one, all_) in seconds.items():
@@ -54,16 +58,20 @@ def bench_probes_per_second(name: str, figure: Callable[[str], None]) -> None:
 
 
 def _seconds(
-    base: LoadedBase, questions: Sequence[Question], spaced: Sequence[Question], protocol: Protocol
+    base: LoadedBase,
+    questions: Sequence[Question],
+    spaced: Sequence[Question],
+    protocol: Protocol,
+    clock: Callable[[], float],
 ) -> tuple[float, float]:
     """Seconds per question: one by one (of some of them), and as the scorer asks all."""
     scorer = Scorer(base.model, base.tokenizer, max_new_tokens=NEW_TOKENS)
     scorer.ask(questions[:2], protocol)
-    start = process_time()
+    start = clock()
     found = scorer.ask(questions, protocol)
-    middle = process_time()
+    middle = clock()
     plain = [_ASK[protocol](base, question) for question in spaced]
-    end = process_time()
+    end = clock()
     said = dict(zip(questions, found, strict=True))
     for question, expected in zip(spaced, plain, strict=True):
         assert _equal(said[question], expected), (question, said[question], expected)
