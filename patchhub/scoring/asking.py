@@ -19,7 +19,13 @@ from patchhub.scoring.encoder_decoder import EncoderDecoder
 
 
 class Stream(Protocol):
-    """Rows that a model continues token by token."""
+    """Rows that a model continues token by token.
+
+    Attributes:
+        mixes: Whether a row whose numbers break (NaN) breaks the others, too.
+    """
+
+    mixes: bool
 
     def logits(self) -> Tensor:
         """Return logits (rows, v) of the next token; ask once per token."""

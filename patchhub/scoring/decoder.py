@@ -62,9 +62,15 @@ class DecoderOnly:
     def predict(self, pairs: Sequence[Pair]) -> Iterator[Tensor]:
         """Logits of the wanted columns only, where the model can leave out the others."""
         rows = [(*pair.given, *pair.wanted) for pair in pairs]
-        if self._packs(rows):
-            return packed.predict(self._model, pairs)
-        return self._padded(rows, [len(pair.wanted) for pair in pairs])
+        counts = [len(pair.wanted) for pair in pairs]
+        if not self._packs(rows):
+            yield from self._padded(rows, counts)
+            return
+        for row, count, logits in zip(
+            rows, counts, packed.predict(self._model, pairs), strict=True
+        ):
+            # A row whose numbers broke breaks all that were read with it.
+            yield from self._padded([row], [count]) if logits.isnan().any() else [logits]
 
     def begin(
         self, rows: Sequence[Sequence[int]], more: int
@@ -79,8 +85,7 @@ class DecoderOnly:
         return _Continuation(self._model, rows)
 
     def _packs(self, rows: Sequence[Sequence[int]], more: int = 0) -> bool:
-        limit = longest(self._model)
-        return limit is None or max(map(len, rows), default=0) + more <= limit
+        return max(map(len, rows), default=0) + more <= longest(self._model)
 
     def _padded(self, rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Iterator[Tensor]:
         padded = pad(rows, filler=0, device=self._model.device, left=True)
@@ -98,6 +103,8 @@ class DecoderOnly:
 
 class _Continuation:
     """Prompts being continued, with a key-value cache and explicit positions."""
+
+    mixes = False
 
     def __init__(self, model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> None:
         self._model = model

@@ -99,6 +99,8 @@ class EncoderDecoder:
 class _Answers:
     """Answers being said, with the decoder's cache and the encoder's output."""
 
+    mixes = False
+
     def __init__(self, model: PreTrainedModel, read: Tensor, mask: Tensor, start: int) -> None:
         self._model = model
         self._mask = mask

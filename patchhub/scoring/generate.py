@@ -60,7 +60,8 @@ def decode(
     new: list[list[int]] = [[] for _ in rows]
     if rows and max_new_tokens > 0:
         with evaluating(model):
-            batch = _Batch(asking(model).begin(rows, max_new_tokens), new)
+            asked = asking(model)
+            batch = _Batch(asked.begin(rows, max_new_tokens), asked.apart, rows, new)
             batch.run(max_new_tokens, ends, stop, choose or _most_likely)
     return new
 
@@ -78,15 +79,23 @@ def sampler(generator: torch.Generator, temperature: float = 1.0) -> Choose:
 class _Batch:
     """The rows still being continued, and where their tokens go."""
 
-    def __init__(self, stream: Stream, new: list[list[int]]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        apart: Callable[[Sequence[Sequence[int]]], Stream],
+        rows: Sequence[Sequence[int]],
+        new: list[list[int]],
+    ) -> None:
         self.stream = stream
+        self.apart = apart
+        self.rows = rows
         self.new = new
         self.live = list(range(len(new)))
 
     def run(self, limit: int, ends: frozenset[int], stop: Stop | None, choose: Choose) -> None:
         open_rows = set(self.live)
         for step in range(limit):
-            chosen = choose(self.stream.logits()).tolist()
+            chosen = choose(self._logits()).tolist()
             for place, row in enumerate(self.live):
                 if row not in open_rows:
                     continue
@@ -97,6 +106,14 @@ class _Batch:
                 return
             self.stream.push(chosen)
             self._drop(open_rows)
+
+    def _logits(self) -> Tensor:
+        logits = self.stream.logits()
+        if self.stream.mixes and logits.isnan().any():
+            # One broken row must not silence its neighbours: on from here, each by itself.
+            self.stream = self.apart([[*self.rows[i], *self.new[i]] for i in self.live])
+            logits = self.stream.logits()
+        return logits
 
     def _drop(self, open_rows: set[int]) -> None:
         """Forget finished rows, when that saves more than copying the cache costs."""

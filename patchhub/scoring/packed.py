@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from patchhub.scoring.batching import Pair
-from patchhub.scoring.packable import blind
+from patchhub.scoring.packable import LONGEST, blind
 from patchhub.scoring.reserved import spread
 from patchhub.scoring.trie import Trie, in_runs
 
 _SHARED = 4  # times as many tokens in rows of their own as in the tree
 
-NODES = 512
+NODES = LONGEST
 """Tokens per forward pass: enough to fill matrix products, few enough for a quadratic mask."""
 
 
@@ -62,6 +62,8 @@ class TreeContinuation:
         model: A model that packs.
         trie: The prompts.
     """
+
+    mixes = True
 
     def __init__(self, model: PreTrainedModel, trie: Trie) -> None:
         self._model = model
@@ -111,6 +113,8 @@ class SpreadContinuation:
         trie: The prompts.
         more: Most tokens that follow each.
     """
+
+    mixes = True
 
     def __init__(self, model: PreTrainedModel, trie: Trie, more: int) -> None:
         self._model = model

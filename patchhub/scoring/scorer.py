@@ -23,7 +23,7 @@ from patchhub.scoring.teacher_forced import teacher_force
 
 __all__ = ["Answer", "Question", "Scorer"]
 
-ANSWER_VERSION = 1
+ANSWER_VERSION = 2
 """Goes up when the same model would be given other answers; part of every cache key."""
 
 Progress = Callable[[int, int], None]

@@ -17,8 +17,9 @@ from tests.cli.conftest import PROMPT, REQUEST, STRICT
 
 SETTINGS = {"layer": 1, "steps": 2}
 NAMES = sorted(p.stem for p in COMMANDS.glob("*.py") if not p.stem.startswith("_"))
-# init makes the object; a base has verbs of its own; methods, demo, completion need no registry.
-ELSEWHERE = {"init", "base", "methods", "demo", "completion"}
+# init makes the object; a base has verbs of its own; the others need no registry: bench and advise
+# are functions of patchhub.evaluation.
+ELSEWHERE = {"init", "base", "methods", "demo", "completion", "bench", "advise"}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])

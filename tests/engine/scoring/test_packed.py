@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from patchhub.scoring import packed
+from patchhub.scoring import packable, packed
 from patchhub.scoring.asking import asking
 from patchhub.scoring.batching import Pair, evaluating
 from patchhub.scoring.generate import decode, end_tokens
-from patchhub.scoring.packable import longest
+from patchhub.scoring.packable import LONGEST, longest
 from patchhub.scoring.trie import Trie, in_runs
 from tests.pico import DECODER_ONLY, VOCABULARY, pico_model
 
@@ -142,12 +142,12 @@ def test_a_broken_model_is_judged_when_it_is_whole() -> None:
     weight.fill_(torch.nan)
     assert longest(model) == 0
     weight.copy_(kept)
-    assert longest(model) is None
+    assert longest(model) == LONGEST
 
 
 def test_shared_beginnings_are_computed_once() -> None:
     model = pico_model("gpt2")
-    assert longest(model) is None
+    assert longest(model) == LONGEST
     seen: list[int] = []
     hook = model.register_forward_pre_hook(
         lambda _, __, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
@@ -176,3 +176,47 @@ def test_runs_bound_the_tree() -> None:
     assert list(in_runs(rows, 6)) == [[0, 1, 2], [3, 4]]
     assert list(in_runs(rows, 100)) == [[0, 1, 2, 3, 4]]
     assert list(in_runs([], 5)) == []
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("shared", [0, 4])
+def test_a_row_that_breaks_leaves_the_others_as_they_are(
+    family: str, shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "_SHARED", shared)
+    model = pico_model(family, seed=9)
+    embedding: Any = model.get_input_embeddings()
+    # One of its own, so that a head that is tied to it stays whole.
+    embedding.weight = nn.Parameter(embedding.weight.detach().clone(), requires_grad=False)
+    embedding.weight[300] = torch.nan
+    good, bad = [[20, 21, 22, 23], [20, 21, 30]], [300, 41, 42]
+    alone = [_generated(model, row) for row in good]
+    found = decode(model, [bad, *good], max_new_tokens=NEW, ends=end_tokens(model))
+    assert found[1:] == alone
+    pairs = [Pair((300, 41), (42,)), *(Pair(tuple(row[:-1]), (row[-1],)) for row in good)]
+    with evaluating(model):
+        broken, *whole = asking(model).predict(pairs)
+    assert broken.isnan().all()
+    for pair, logits in zip(pairs[1:], whole, strict=True):
+        torch.testing.assert_close(logits, _plain(model, pair), atol=2e-5, rtol=1e-5)
+
+
+def test_rows_too_long_for_one_pass_are_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pico_model("llama", seed=2)
+    monkeypatch.setattr(packable, "LONGEST", 16)
+    monkeypatch.setattr(packed, "predict", lambda *_: pytest.fail("packed"))
+    monkeypatch.setattr(packed, "begin", lambda *_: pytest.fail("packed"))
+    pair = Pair(tuple(range(1, 15)), (20, 21, 22))
+    with evaluating(model):
+        (logits,) = asking(model).predict([pair])
+    torch.testing.assert_close(logits, _plain(model, pair), atol=2e-5, rtol=1e-5)
+    row = list(pair.given)
+    assert decode(model, [row], max_new_tokens=NEW, ends=end_tokens(model)) == [
+        _generated(model, row)
+    ]
+
+
+def test_layers_that_cut_by_columns_are_not_packed() -> None:
+    model = pico_model("gpt2", seed=2)
+    model.config.window_size = 256
+    assert longest(model) == 0
