@@ -108,7 +108,7 @@ def edit(
         settings=settings or {},
         moments_cache=cache,
         corpus=texts,
-        onto=tuple(patch.id for patch in below),
+        below=below,
         progress=progress,
     )
     with Composer.over(loaded).applied(*below):
@@ -162,7 +162,7 @@ def forecast(
             moments_cache=cache,
             elsewhere=elsewhere,
             corpus=texts,
-            onto=tuple(patch.id for patch in below),
+            below=below,
             progress=progress,
         )
 

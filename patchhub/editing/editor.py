@@ -8,7 +8,7 @@ every method.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -31,17 +31,28 @@ NEEDS = frozenset({SUBJECT, TEMPLATES, MOMENTS, "target_old"})
 """What an editor may declare in `Editor.needs`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A request that a method left out of a patch, and why."""
+
+    request: EditRequest
+    reason: InvalidInputError
+
+
 @dataclass(frozen=True, eq=False)
 class EditContext:
     """Everything an edit depends on besides the requests and the settings.
 
     Attributes:
-        base: The model to edit, with the patches ``onto`` on it.
+        base: The model to edit, with the patches ``below`` on it.
         generator: The only source of randomness.
         seed: What the generator was seeded with, for the record.
         templates: Context templates, if the method needs them.
         moments: Second moments of the keys, if the method needs them.
-        onto: Ids of the patches that the model carries while it is edited.
+        below: The patches that the model carries while it is edited, bottom first; what a method
+            must remember of earlier edits is in their state, and nowhere else.
+        memory: Bytes that the method may use beside the model; ``None`` for no limit.
+        dropped: Requests that could not be edited while others of the batch could.
         progress: Told how far the edit is.
     """
 
@@ -50,8 +61,19 @@ class EditContext:
     seed: int
     templates: ContextTemplates | None = None
     moments: Moments | None = None
-    onto: tuple[str, ...] = ()
+    below: tuple[Patch, ...] = ()
+    memory: int | None = None
+    dropped: list[Dropped] = field(default_factory=list)
     progress: Progress | None = None
+
+    @property
+    def onto(self) -> tuple[str, ...]:
+        """Ids of the patches below."""
+        return tuple(patch.id for patch in self.below)
+
+    def drop(self, request: EditRequest, reason: InvalidInputError) -> None:
+        """Leave a request out of the patch; the others of the batch go on."""
+        self.dropped.append(Dropped(request, reason))
 
     def report(self, phase: str, done: int, total: int) -> None:
         """Tell `progress`, if there is one."""
@@ -168,14 +190,14 @@ def check_requests(editor: Editor, requests: Sequence[EditRequest]) -> None:
     if not requests:
         raise InvalidInputError("E134", "there is nothing to edit", expected="at least one request")
     for number, request in enumerate(requests, 1):
-        for field in (SUBJECT, "target_old"):
-            if field in editor.needs and getattr(request, field) is None:
+        for needed in (SUBJECT, "target_old"):
+            if needed in editor.needs and getattr(request, needed) is None:
                 raise InvalidInputError(
                     "E134",
-                    f"{editor.name} needs the field {field}",
+                    f"{editor.name} needs the needed {needed}",
                     found=f"request {request.id or number} without it",
-                    hint=f"add {field} to the request, or take a method that does without",
-                    field=field,
+                    hint=f"add {needed} to the request, or take a method that does without",
+                    field=needed,
                 )
         if SUBJECT in editor.needs:
             request.subject_span()

@@ -99,7 +99,7 @@ def forecast(
     moments_cache: Path | None = None,
     elsewhere: Mapping[str, Sequence[int]] | None = None,
     corpus: Iterable[str] | None = None,
-    onto: tuple[str, ...] = (),
+    below: tuple[Patch, ...] = (),
     progress: Progress | None = None,
 ) -> Forecast:
     """Measure what an edit will take; arguments as for `prepare_context`, and ``elsewhere``.
@@ -126,7 +126,7 @@ def forecast(
             phases.append(_statistics(base, text, missing))
         tell("measure", 2, 3)
         context = EditContext(
-            base, torch.Generator(), seed, templates, _stand_in(base, layers), onto
+            base, torch.Generator(), seed, templates, _stand_in(base, layers), below
         )
         trial = None if cost is None else tried(editor, context, requests, chosen, cost)
         tell("measure", 3, 3)

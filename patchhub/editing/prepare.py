@@ -26,6 +26,7 @@ from patchhub.editing.resume import check_continues
 from patchhub.editing.templates import sample_templates, sample_texts
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
+from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import module_of, weight_matrix
 
@@ -44,7 +45,8 @@ def prepare_context(
     settings: object | Mapping[str, object] | None = None,
     moments_cache: Path | None = None,
     corpus: Iterable[str] | None = None,
-    onto: tuple[str, ...] = (),
+    below: tuple[Patch, ...] = (),
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> EditContext:
     """The context for `run_editor`, with templates and statistics if the editor needs them.
@@ -58,7 +60,8 @@ def prepare_context(
             blocks (still one pass) when settings are not given.
         moments_cache: Directory that keeps statistics between calls.
         corpus: Texts for the statistics; without any, the model's own samples.
-        onto: Ids of the patches that will lie on the model while it is edited.
+        below: Patches that will lie on the model while it is edited.
+        memory: Bytes that the edit may use beside the model.
         progress: Told how far the preparation is.
 
     Raises:
@@ -85,7 +88,7 @@ def prepare_context(
             moments = moments_of(
                 base, text.digest, text.texts, layers, cache=moments_cache, progress=report
             )
-    return EditContext(base, generator, seed, templates, moments, onto, progress)
+    return EditContext(base, generator, seed, templates, moments, below, memory, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def edit(work: Work) -> None:
         here.composer.set_stack(below)
         context = replace(
             _context(work, here, data, settings, prepared / MOMENTS),
-            onto=tuple(each.id for each in below),
+            below=tuple(below),
+            dropped=[],
         )
         context.generator.manual_seed(context.seed)
         try:
