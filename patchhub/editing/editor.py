@@ -194,7 +194,7 @@ def check_requests(editor: Editor, requests: Sequence[EditRequest]) -> None:
             if needed in editor.needs and getattr(request, needed) is None:
                 raise InvalidInputError(
                     "E134",
-                    f"{editor.name} needs the needed {needed}",
+                    f"{editor.name} needs the field {needed}",
                     found=f"request {request.id or number} without it",
                     hint=f"add {needed} to the request, or take a method that does without",
                     field=needed,
