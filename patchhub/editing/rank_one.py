@@ -15,9 +15,9 @@ from torch import Tensor
 
 from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.solver import solve
-from patchhub.editing.target import Target, TargetSettings, find_target
+from patchhub.editing.targets import Target, TargetSettings, find_targets, wanted_for
 from patchhub.editing.templates import BARE
-from patchhub.editing.tokens import filler_id, subject_row, target_row
+from patchhub.editing.tokens import filler_id
 from patchhub.editing.trace import swapped
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
@@ -27,7 +27,6 @@ from patchhub.request import EditRequest
 from patchhub.sites import edit_layer, module_of, site_for, weight_matrix
 
 PURPOSE = "insert"
-ESSENCE = " is a"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,22 +121,18 @@ def observe(context: EditContext, request: EditRequest, settings: InsertSettings
         InvalidInputError: E143, tokens do not line up; E148, diverged; E150, too long.
     """
     base = context.base
-    start, end = request.subject_span()
-    subject = request.prompt[start:end]
-    rows = [
-        target_row(base.tokenizer, text, request.target, (start + shift, end + shift))
-        for text, shift in (context.templates or BARE).fill(request.prompt)
-    ]
-    essence = subject_row(base.tokenizer, subject + ESSENCE, (0, len(subject)))
-    return find_target(
+    (found,) = find_targets(
         base.model,
         base.arch,
-        rows,
-        essence,
+        [wanted_for(base.tokenizer, context.templates or BARE, [request])],
         settings,
         layer=resolved(base, settings).layer or 0,
         filler=filler_id(base.tokenizer),
+        memory=context.memory,
     )
+    if isinstance(found, InvalidInputError):
+        raise found
+    return found
 
 
 def factors(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from patchhub.editing import rank_one
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
-from patchhub.editing.target import Target
+from patchhub.editing.targets import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch

@@ -7,7 +7,7 @@ import pytest
 
 from patchhub import canonical
 from patchhub.editing.settings import parse_settings, record_settings
-from patchhub.editing.target import TargetSettings
+from patchhub.editing.targets import TargetSettings
 from patchhub.errors import InvalidInputError
 
 

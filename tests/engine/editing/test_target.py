@@ -11,7 +11,7 @@ from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.rank_one import InsertSettings, factors, observe
-from patchhub.editing.target import TargetSettings, find_target
+from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets
 from patchhub.editing.templates import BARE
 from patchhub.editing.tokens import subject_row, target_row
 from patchhub.errors import InvalidInputError
@@ -145,9 +145,16 @@ def test_the_site_may_be_the_block() -> None:
     base = pico_base("gptj", WIDE)
     row = target_row(base.tokenizer, REQUEST.prompt, REQUEST.target, (0, 11))
     essence = subject_row(base.tokenizer, "Mira Tolven is a", (0, 11))
-    found = find_target(
-        base.model, base.arch, [row], essence, TargetSettings(), layer=0, filler=0, site="block"
+    (found,) = find_targets(
+        base.model,
+        base.arch,
+        [Wanted((row,), essence)],
+        TargetSettings(),
+        layer=0,
+        filler=0,
+        site="block",
     )
+    assert isinstance(found, Target)
     ids = torch.tensor([row.ids])
     hidden = base.model(input_ids=ids, output_hidden_states=True).hidden_states[1]
     assert relative(found.origin, hidden[0, row.lookup]) < 1e-12

@@ -9,7 +9,7 @@ from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
 from patchhub.editing.solver import factorise, solve
-from patchhub.editing.target import Target
+from patchhub.editing.targets import Target
 from patchhub.editing.tokens import target_row
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase

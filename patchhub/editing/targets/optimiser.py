@@ -21,63 +21,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from patchhub.editing.resume import CutRows, from_layer, recorded_below
-from patchhub.editing.settings import require
+from patchhub.editing.targets.problem import Target, TargetSettings, Wanted
 from patchhub.editing.tokens import Row
 from patchhub.editing.trace import by_row, changed_output, seen_inputs, seen_outputs, unwrap
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetSettings:
-    """Settings of the optimiser; the defaults are those published for GPT-2 XL and GPT-J.
-
-    Attributes:
-        steps: Evaluations of the loss; one more than updates.
-        lr: Adam's step size.
-        weight_decay: w.
-        clamp: c; the radius of δ in multiples of ‖v₀‖.
-        kl: β.
-        stop_loss: The loop ends when the loss is below.
-    """
-
-    steps: int = 20
-    lr: float = 0.5
-    weight_decay: float = 0.5
-    clamp: float = 4.0
-    kl: float = 0.0625
-    stop_loss: float = 0.05
-
-    def __post_init__(self) -> None:
-        require(self.steps >= 2, "steps", "at least 2: one update", self.steps)
-        require(self.lr > 0, "lr", "a positive number", self.lr)
-        require(self.clamp > 0, "clamp", "a positive number", self.clamp)
-        for name in ("weight_decay", "kl", "stop_loss"):
-            require(getattr(self, name) >= 0, name, "zero or more", getattr(self, name))
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """Result of the optimiser and what its first pass saw at the lookup tokens.
-
-    Attributes:
-        delta: δ, ``(d,)``.
-        origin: v₀, the site's unchanged output in the first row, ``(d,)``.
-        keys: Input of the down-projection per row (without the essence row), ``(j, f)``.
-        outputs: Output of the down-projection per row, ``(j, d)``.
-        losses: Loss at each evaluation, in nats.
-    """
-
-    delta: Tensor
-    origin: Tensor
-    keys: Tensor
-    outputs: Tensor
-    losses: tuple[float, ...]
-
-    @property
-    def value(self) -> Tensor:
-        """The wanted output, v₀ + δ, ``(d,)``."""
-        return self.origin + self.delta
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,32 +38,62 @@ class _Start:
     essence: Tensor  # log P_0, (v,)
 
 
-def find_target(
+def find_targets(
     model: PreTrainedModel,
     arch: Architecture,
-    rows: Sequence[Row],
-    essence: Row,
+    wanted: Sequence[Wanted],
     settings: TargetSettings,
     *,
     layer: int,
     filler: int,
     site: str = "mlp",
-) -> Target:
-    """Optimise δ at the lookup tokens of ``rows`` so that their labels become likely.
+    memory: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Target | InvalidInputError]:
+    """Optimise one δ per element of ``wanted`` so that the labels of its rows become likely.
 
     Args:
         model: In evaluation mode, parameters without gradient, float32 or float64.
         arch: Where its parts lie.
-        rows: Rows with labels; the first is the bare prompt.
-        essence: A row without labels that ends at the subject's last token.
+        wanted: What to find; results do not depend on what else is asked for.
         settings: Of the loop.
         layer: Block whose output is changed.
         filler: Id to pad with.
         site: ``mlp`` (ROME) or ``block`` (MEMIT).
+        memory: Bytes to use beside the model; ``None`` for a sensible amount.
+        progress: Told how many are found, and of how many.
+
+    Returns:
+        In the order of ``wanted`` a target, or why there is none: E148, its loss became infinite or
+        undefined; E150, it is longer than the model's context.
 
     Raises:
-        InvalidInputError: E148, the loss became infinite or undefined.
+        InvalidInputError: E140, the model does not continue its input.
     """
+    found: list[Target | InvalidInputError] = []
+    for one in wanted:
+        if progress is not None:
+            progress(len(found), len(wanted))
+        try:
+            rows, essence = one.rows, one.essence
+            found.append(_find(model, arch, rows, essence, settings, layer, filler, site))
+        except InvalidInputError as error:
+            if error.code not in ("E148", "E150"):
+                raise
+            found.append(error)
+    return found
+
+
+def _find(
+    model: PreTrainedModel,
+    arch: Architecture,
+    rows: Sequence[Row],
+    essence: Row,
+    settings: TargetSettings,
+    layer: int,
+    filler: int,
+    site: str,
+) -> Target:
     batch, count = CutRows(model, arch, [*rows, essence], filler), len(rows) + 1
     places, positions = _places(batch, len(rows))
     weights = torch.tensor(

@@ -1,0 +1,109 @@
+"""What a target value is asked of, how it is looked for, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from patchhub.editing.settings import require
+from patchhub.editing.templates import ContextTemplates
+from patchhub.editing.tokens import Row, subject_row, target_row
+from patchhub.request import EditRequest
+
+ESSENCE = " is a"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One target to be found.
+
+    Attributes:
+        rows: Labelled rows: one prompt in all contexts, or several prompts on one subject. The
+            first is a bare prompt; each counts the same.
+        essence: A row without labels that ends at the subject's last token.
+    """
+
+    rows: tuple[Row, ...]
+    essence: Row
+
+
+def wanted_for(
+    tokenizer: PreTrainedTokenizerBase,
+    templates: ContextTemplates,
+    requests: Sequence[EditRequest],
+) -> Wanted:
+    """What must come true of one subject: every request in every context.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        templates: The contexts.
+        requests: At least one; the essence is of the first one's subject.
+
+    Raises:
+        InvalidInputError: E132, E133, a subject; E143, tokens do not line up.
+    """
+    rows = []
+    for request in requests:
+        start, end = request.subject_span()
+        rows += [
+            target_row(tokenizer, text, request.target, (start + shift, end + shift))
+            for text, shift in templates.fill(request.prompt)
+        ]
+    start, end = requests[0].subject_span()
+    subject = requests[0].prompt[start:end]
+    return Wanted(tuple(rows), subject_row(tokenizer, subject + ESSENCE, (0, len(subject))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSettings:
+    """Settings of the optimiser; the defaults are those published for GPT-2 XL and GPT-J.
+
+    Attributes:
+        steps: Evaluations of the loss; one more than updates.
+        lr: Adam's step size.
+        weight_decay: w.
+        clamp: c; the radius of δ in multiples of ‖v₀‖.
+        kl: β.
+        stop_loss: The loop ends when the loss is below.
+    """
+
+    steps: int = 20
+    lr: float = 0.5
+    weight_decay: float = 0.5
+    clamp: float = 4.0
+    kl: float = 0.0625
+    stop_loss: float = 0.05
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 2, "steps", "at least 2: one update", self.steps)
+        require(self.lr > 0, "lr", "a positive number", self.lr)
+        require(self.clamp > 0, "clamp", "a positive number", self.clamp)
+        for name in ("weight_decay", "kl", "stop_loss"):
+            require(getattr(self, name) >= 0, name, "zero or more", getattr(self, name))
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Result of the optimiser and what its first pass saw at the lookup tokens.
+
+    Attributes:
+        delta: δ, ``(d,)``.
+        origin: v₀, the site's unchanged output in the first row, ``(d,)``.
+        keys: Input of the down-projection per row (without the essence row), ``(j, f)``.
+        outputs: Output of the down-projection per row, ``(j, d)``.
+        losses: Loss at each evaluation, in nats.
+    """
+
+    delta: Tensor
+    origin: Tensor
+    keys: Tensor
+    outputs: Tensor
+    losses: tuple[float, ...]
+
+    @property
+    def value(self) -> Tensor:
+        """The wanted output, v₀ + δ, ``(d,)``."""
+        return self.origin + self.delta
