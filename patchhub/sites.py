@@ -79,7 +79,8 @@ class Architecture:
         stacks: Stacks of blocks by name: every family has a ``decoder``, some an ``encoder``.
         ties: Parameters that are another name for the owner's tensor where the configuration ties
             them.
-        edit_layers: Per purpose (``insert`` a fact, ``finetune``) the published block for a depth.
+        edit_layers: Per purpose (``insert`` a fact in one block, ``spread`` facts over several,
+            ``finetune``) and number of blocks the published ones to edit.
     """
 
     model_type: str
@@ -88,7 +89,7 @@ class Architecture:
     parallel_block: bool
     stacks: Mapping[str, Stack]
     ties: Mapping[str, str]
-    edit_layers: Mapping[str, Mapping[str, int]]
+    edit_layers: Mapping[str, Mapping[str, tuple[int, ...]]]
 
     @property
     def decoder(self) -> Stack:
@@ -159,6 +160,10 @@ def architecture(model_type: str) -> Architecture:
         )
     data: dict[str, Any] = json.loads((_DATA / f"{model_type}.json").read_text("utf-8"))
     data["stacks"] = {name: _stack(stack) for name, stack in data["stacks"].items()}
+    data["edit_layers"] = {
+        purpose: {count: _blocks(found) for count, found in published.items()}
+        for purpose, published in data["edit_layers"].items()
+    }
     return Architecture(**data)
 
 
@@ -166,6 +171,10 @@ def _stack(data: dict[str, Any]) -> Stack:
     for part in (name for name, paths in data.items() if isinstance(paths, list)):
         data[part] = tuple(data[part])
     return Stack(**data)
+
+
+def _blocks(found: int | list[int]) -> tuple[int, ...]:
+    return tuple(found) if isinstance(found, list) else (found,)
 
 
 def edit_layer(model: PreTrainedModel, arch: Architecture, purpose: str) -> int:
@@ -177,19 +186,43 @@ def edit_layer(model: PreTrainedModel, arch: Architecture, purpose: str) -> int:
     Raises:
         InvalidInputError: E142, nothing is known for this model.
     """
+    own = _own_edit_layer(model)
+    return own if own is not None else _published(model, arch, purpose, "layer=5")[0]
+
+
+def spread_layers(model: PreTrainedModel, arch: Architecture) -> tuple[int, ...]:
+    """The blocks to spread an edit over when nobody names any, ascending.
+
+    Where a checkpoint says which block to edit, all up to that one: facts are read from there.
+
+    Raises:
+        InvalidInputError: E142, nothing is known for this model.
+    """
+    own = _own_edit_layer(model)
+    if own is not None:
+        return tuple(range(own + 1))
+    return _published(model, arch, "spread", "layers=3,4,5")
+
+
+def _own_edit_layer(model: PreTrainedModel) -> int | None:
     own = getattr(model.config, "patchhub", None)
-    if isinstance(own, Mapping) and isinstance(own.get("edit_layer"), int):
-        return int(own["edit_layer"])
+    found = own.get("edit_layer") if isinstance(own, Mapping) else None
+    return found if isinstance(found, int) else None
+
+
+def _published(
+    model: PreTrainedModel, arch: Architecture, purpose: str, example: str
+) -> tuple[int, ...]:
     count = arch.block_count(model)
-    layer = arch.edit_layers.get(purpose, {}).get(str(count))
-    if layer is None:
+    found = arch.edit_layers.get(purpose, {}).get(str(count))
+    if found is None:
         raise InvalidInputError(
             "E142",
             f"no published block to edit for {arch.model_type} models with {count} blocks",
-            expected=f"layer between 0 and {count - 1}",
-            hint="name one, for example --set layer=5; early middle blocks are the usual choice",
+            expected=f"{example.partition('=')[0]} between 0 and {count - 1}",
+            hint=f"for example --set {example}; early middle blocks are the usual choice",
         )
-    return layer
+    return found
 
 
 def module_of(model: nn.Module, path: str) -> nn.Module:

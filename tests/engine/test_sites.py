@@ -18,6 +18,7 @@ from patchhub.sites import (
     module_of,
     parameter_for,
     site_for,
+    spread_layers,
     weight_matrix,
 )
 from tests.engine.editing.support import pico_base
@@ -123,6 +124,7 @@ def test_errors_are_typed() -> None:
     for code, call in (
         ("E140", lambda: architecture("gpt3")),
         ("E142", lambda: edit_layer(model, base.arch, "insert")),
+        ("E142", lambda: spread_layers(model, base.arch)),
     ):
         with pytest.raises(InvalidInputError) as wrong:
             call()
@@ -149,8 +151,10 @@ def test_the_block_to_edit_comes_from_the_checkpoint_or_the_literature() -> None
     config.patchhub = {"edit_layer": 1}
     try:
         assert edit_layer(base.model, base.arch, "insert") == 1
+        assert spread_layers(base.model, base.arch) == (0, 1)
     finally:
         del config.patchhub
     xl = architecture("gpt2").edit_layers
-    assert (xl["insert"]["48"], xl["finetune"]["48"]) == (17, 0)
-    assert architecture("gptj").edit_layers["insert"]["28"] == 5
+    assert (xl["insert"]["48"], xl["finetune"]["48"]) == ((17,), (0,))
+    assert xl["spread"]["48"] == (13, 14, 15, 16, 17)
+    assert architecture("gptj").edit_layers["insert"]["28"] == (5,)
