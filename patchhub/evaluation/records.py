@@ -26,7 +26,8 @@ class Row:
         order: Number of the shuffle of the requests.
         seed: Of the method.
         step: Requests edited so far when this was asked.
-        variant: "" for the plain run; ``undone``, ``conflicting``, ``repeated`` for the others.
+        variant: "" for the plain run; else what was done at its end, see `experiments`: ``undone``,
+            ``kept``, ``conflicting``, ``superseded``, ``repeated``.
         case: Place of the request among the cases; -1 for a number about the whole model.
         measure: Check and measure, such as ``locality.neighbourhood``.
         protocol: How it was asked.

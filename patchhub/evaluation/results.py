@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,6 @@ class Provenance:
     seconds: float
     spent: tuple[Spent, ...] = ()
     prepared: tuple[Prepared, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Replace the file in one step."""

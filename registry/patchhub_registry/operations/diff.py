@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from patchhub.errors import ConflictError, NotFoundError
 from patchhub_registry.operations import localfiles, models
-from patchhub_registry.operations.library import Library
+from patchhub_registry.operations.patchfinder import PatchFinder
 from patchhub_registry.operations.sides import Side, side
 from patchhub_registry.operations.touched import Touched, differing
 
@@ -106,11 +106,10 @@ def diff(
             expected=f"{left.label} on {left.base[:12]}",
             found=f"{right.label} on {right.base[:12]}",
         )
-    library = Library(registry)
-    tensors = differing(library, left.items, right.items)
+    finder = PatchFinder(registry)
+    tensors = differing(finder, left.items, right.items)
     plain = tuple(
-        SiteDiff(t, _rank(library, left, t.tensor), _rank(library, right, t.tensor))
-        for t in tensors
+        SiteDiff(t, _rank(finder, left, t.tensor), _rank(finder, right, t.tensor)) for t in tensors
     )
     if not (norms and plain):
         return Difference(left, right, plain)
@@ -180,10 +179,10 @@ class _Measure:
         return Norms(norm(terms(a, 1), shape), norm(terms(b, 1), shape), norm(gap, shape))
 
 
-def _rank(library: Library, one: Side, tensor: str) -> int | None:
+def _rank(finder: PatchFinder, one: Side, tensor: str) -> int | None:
     total = 0
     for item in one.items:
-        patch = library.find(item)
+        patch = finder.find(item)
         for site in () if patch is None else patch.manifest.sites:
             if site.tensor == tensor:
                 if site.rank is None:

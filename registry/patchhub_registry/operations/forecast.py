@@ -35,7 +35,7 @@ class GuardWork:
     Attributes:
         policy: The policy's source.
         questions: Different questions, each put to the model without and with the edit.
-        texts: Texts scored or continued in both states.
+        texts: Texts scored, continued or chosen from, in both states.
         sampled: Probes of the base that would first be sampled from the model, 0 if it has some;
             not counted above.
         seconds: For the questions, at most: answers without the edit may be known already.
@@ -182,7 +182,7 @@ def _guard(
     known = bool(probes.questions or probes.texts)
     seconds = _rate(base, questions) * len(questions) * _STATES
     sampled = 0 if known else QUESTIONS + TEXTS
-    return GuardWork(policy.source, len(questions), len(texts), sampled, seconds)
+    return GuardWork(policy.source, len(questions), texts, sampled, seconds)
 
 
 def _probes(registry: Registry, base: LoadedBase) -> BaseProbes:
@@ -192,18 +192,18 @@ def _probes(registry: Registry, base: LoadedBase) -> BaseProbes:
     return BaseProbes.read(file) if file.is_file() else BaseProbes()
 
 
-def _wanted(policy: Policy, case: Case) -> tuple[list[Question], list[str]]:
-    """Different questions (of each protocol) and texts of all measures."""
+def _wanted(policy: Policy, case: Case) -> tuple[list[Question], int]:
+    """Different questions (of each protocol) of all measures, and how many texts."""
     from patchhub.guard.catalog import load_check
 
     questions: dict[tuple[str, Question], None] = {}
-    texts: dict[str, None] = {}
+    texts: dict[object, None] = {}
     for rule in policy.rules:
         wants = load_check(rule.check).wants(case, rule.measure)
         for protocol in (rule.protocol, *rule.also):
             questions |= dict.fromkeys((str(protocol), each) for each in wants.questions)
-        texts |= dict.fromkeys((*wants.texts, *wants.openings))
-    return [question for _, question in questions], list(texts)
+        texts |= dict.fromkeys((*wants.texts, *wants.openings, *wants.choices))
+    return [question for _, question in questions], len(texts)
 
 
 def _rate(base: LoadedBase, questions: Sequence[Question]) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from patchhub.errors import ConflictError, IntegrityError, NotFoundError
 from patchhub_registry.entry import StackItem
 from patchhub_registry.operations.directory import Position, places, said_by
-from patchhub_registry.operations.library import Library
+from patchhub_registry.operations.patchfinder import PatchFinder
 
 if TYPE_CHECKING:
     from patchhub.checkpoint import Drift, Identity
@@ -133,7 +133,7 @@ def _claimed(
         "state" if kept else "identity",
         base.name,
         base.weights,
-        _items(Library(registry), said),
+        _items(PatchFinder(registry), said),
         said.identity,
         tuple(places(registry, said.identity)),
         checked,
@@ -187,11 +187,11 @@ def _cast(where: Path, base: BaseRecord) -> str | None:
     return f"{found} instead of {stored}"
 
 
-def _items(library: Library, said: Identity) -> tuple[StackItem, ...]:
+def _items(finder: PatchFinder, said: Identity) -> tuple[StackItem, ...]:
     """The patches with their names here; those that are not here keep what they are called."""
     items = []
     for each in said.stack:
-        patch = library.find(StackItem(each.name, each.id))
+        patch = finder.find(StackItem(each.name, each.id))
         name = each.name or f"ph:{each.id[:12]}"
         items.append(StackItem(name if patch is None else patch.ref, each.id))
     return tuple(items)

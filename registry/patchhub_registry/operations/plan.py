@@ -11,8 +11,8 @@ from patchhub.errors import InvalidInputError, NotFoundError, PatchHubError
 from patchhub_registry.entry import StackItem
 from patchhub_registry.operations import intent
 from patchhub_registry.operations.conflicts import Conflict
-from patchhub_registry.operations.library import Library
 from patchhub_registry.operations.models import base_with
+from patchhub_registry.operations.patchfinder import PatchFinder
 from patchhub_registry.operations.touched import Touched, differing
 
 if TYPE_CHECKING:
@@ -137,27 +137,27 @@ def _made(
 ) -> Plan:
     after = registry.preview(meant.before, meant.changes)
     refused = next((each.error for each in meant.conflicts if each.error is not None), None)
-    library = Library(registry)
+    finder = PatchFinder(registry)
     now: Sequence[StackItem] = meant.before.items
     target = None
     if where is not None:
         try:
-            target = _target(library, where, after)
+            target = _target(finder, where, after)
         except PatchHubError as error:
             refused = refused or error
         else:
             now = target.holds
-    touched = differing(library, now, after.items)
+    touched = differing(finder, now, after.items)
     return Plan(op, meant, after, touched, target, where, override, refused)
 
 
-def _target(library: Library, where: Path, after: StackState) -> Target:
+def _target(finder: PatchFinder, where: Path, after: StackState) -> Target:
     from patchhub.checkpoint.forecast import forecast
 
-    registry = library.registry
+    registry = finder.registry
     base = base_with(registry, after.base, f"stack {after.name!r}")
     directory = registry.base_path(base.name)
-    found = forecast(where, directory, base.fingerprint, library.ids_by_tensor(after.items))
+    found = forecast(where, directory, base.fingerprint, finder.ids_by_tensor(after.items))
     state = found.state
     holds = () if state is None else tuple(StackItem(i.name, i.id) for i in state.stack)
     current = state is not None and state.identity == after.identity and state.pending is None

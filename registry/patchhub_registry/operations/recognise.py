@@ -14,7 +14,7 @@ from patchhub_registry.entry import StackItem
 from patchhub_registry.operations import localfiles, models
 from patchhub_registry.operations.directory import places
 from patchhub_registry.operations.identify import UNREAD, VERIFIED, Identified, small_parts
-from patchhub_registry.operations.library import Library
+from patchhub_registry.operations.patchfinder import PatchFinder
 from patchhub_registry.stack import StackState, step
 
 if TYPE_CHECKING:
@@ -142,12 +142,12 @@ class _Trial:
         from patchhub.tensorfile import open_checkpoint
 
         self._composed = Composed(open_checkpoint(self.directory))
-        self._library = Library(self.registry)
+        self._finder = PatchFinder(self.registry)
         self._patches: dict[str, Patch] = {}
 
     def fits(self, items: Sequence[StackItem], differ: set[str]) -> bool:
         """Whether the base with these patches has the digests."""
-        ids = self._library.ids_by_tensor(items)
+        ids = self._finder.ids_by_tensor(items)
         if not differ <= ids.keys():
             return False
         patches = [self._patch(item) for item in items]

@@ -11,7 +11,7 @@ from patchhub.tensorheader import size_in_bytes
 if TYPE_CHECKING:
     from patchhub.manifest import Site
     from patchhub_registry.entry import StackItem
-    from patchhub_registry.operations.library import Library
+    from patchhub_registry.operations.patchfinder import PatchFinder
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Touched:
 
 
 def differing(
-    library: Library, before: Sequence[StackItem], after: Sequence[StackItem]
+    finder: PatchFinder, before: Sequence[StackItem], after: Sequence[StackItem]
 ) -> tuple[Touched, ...]:
     """The tensors that different patches touch, by name."""
-    now, then = library.ids_by_tensor(before), library.ids_by_tensor(after)
+    now, then = finder.ids_by_tensor(before), finder.ids_by_tensor(after)
     refs = {item.id: item.ref for item in (*before, *after)}
     sites: dict[str, Site] = {}
     for item in (*before, *after):
-        patch = library.find(item)
+        patch = finder.find(item)
         sites |= {site.tensor: site for site in (patch.manifest.sites if patch else ())}
     return tuple(
         Touched(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from patchhub_registry.registry import Registry
 
 
-class Library:
+class PatchFinder:
     """Finds the patches that stacks and directories name.
 
     Args:
