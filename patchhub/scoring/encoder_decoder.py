@@ -15,12 +15,9 @@ from torch import Tensor
 from transformers import EncoderDecoderCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
+from patchhub.editing.encoder import read_prompts, start_token
 from patchhub.editing.tokens import context_length, pad
-from patchhub.errors import InvalidInputError
 from patchhub.scoring.batching import Pair, Row, by_length, check_length, tokenise
-
-_READ = 1024
-"""Tokens that the encoder reads at once: more gains nothing and outgrows the processor's cache."""
 
 
 class EncoderDecoder:
@@ -28,7 +25,7 @@ class EncoderDecoder:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._start = _start_token(model)
+        self._start = start_token(model)
 
     def prompts(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
         """Prompts with the end token that the tokenizer appends."""
@@ -73,7 +70,7 @@ class EncoderDecoder:
     def predict(self, pairs: Sequence[Pair]) -> Iterator[Tensor]:
         """Logits of the decoder, which is fed the true answers; a prompt is encoded once."""
         places = {given: i for i, given in enumerate(dict.fromkeys(p.given for p in pairs))}
-        read, mask = _read(self._model, list(places))
+        read, mask = read_prompts(self._model, list(places))
         index = torch.tensor([places[pair.given] for pair in pairs], device=mask.device)
         before = [(self._start, *pair.wanted[:-1]) for pair in pairs]
         shifted = pad(before, filler=self._start, device=mask.device)
@@ -89,11 +86,11 @@ class EncoderDecoder:
 
     def begin(self, rows: Sequence[Sequence[int]], more: int) -> _Answers:
         """The encoder runs once, before the first token."""
-        return _Answers(self._model, *_read(self._model, rows), self._start)
+        return _Answers(self._model, *read_prompts(self._model, rows), self._start)
 
     def apart(self, rows: Sequence[Sequence[int]]) -> _Answers:
         """The encoder reads all rows at once."""
-        return _Answers(self._model, *_read(self._model, rows, len(rows)), self._start)
+        return _Answers(self._model, *read_prompts(self._model, rows, len(rows)), self._start)
 
 
 class _Answers:
@@ -131,32 +128,3 @@ class _Answers:
         self._more["encoder_outputs"] = BaseModelOutput(read)
         self._said, self._mask = self._said[index], self._mask[index]
         return True
-
-
-def _read(
-    model: PreTrainedModel, rows: Sequence[Sequence[int]], size: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """What the encoder makes of prompts (n, t, d), and the mask of real tokens (n, t)."""
-    given = pad(rows, filler=0, device=model.device)
-    size = size or max(1, _READ // given.ids.shape[1])
-    encoder: Any = model.get_encoder()
-    parts = [
-        encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        for ids, mask in zip(
-            torch.split(given.ids, size), torch.split(given.mask, size), strict=True
-        )
-    ]
-    return torch.cat(parts), given.mask
-
-
-def _start_token(model: PreTrainedModel) -> int:
-    for settings in (getattr(model, "generation_config", None), model.config):
-        found = getattr(settings, "decoder_start_token_id", None)
-        if isinstance(found, int):
-            return found
-    raise InvalidInputError(
-        "E140",
-        "this model does not say with which token its decoder begins",
-        expected="decoder_start_token_id in config.json or generation_config.json",
-        found=model.config.model_type,
-    )
