@@ -179,6 +179,7 @@ class Manifest:
         files: Every other file of the patch, by name.
         content: Digest of the table of its tensors; survives a re-save by another tool.
         algebra: How it meets other patches.
+        supersedes: Ids of the patches it stands for, sorted; it takes their place in a stack.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -191,6 +192,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     content: str
     algebra: str = Algebra.ADDITIVE
+    supersedes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [(site.tensor, -1 if site.expert is None else site.expert) for site in self.sites]
@@ -198,8 +200,11 @@ class Manifest:
             raise wrong("sites", "must be sorted by tensor and expert, each once", None, keys)
         check_digest("base", self.base)
         check_digest("content", self.content)
-        for i, digest in enumerate(self.onto):
-            check_digest(f"onto[{i}]", digest)
+        for name, ids in (("onto", self.onto), ("supersedes", self.supersedes)):
+            for i, digest in enumerate(ids):
+                check_digest(f"{name}[{i}]", digest)
+        if list(self.supersedes) != sorted(set(self.supersedes)):
+            raise wrong("supersedes", "must be sorted, each id once", None, list(self.supersedes))
         for name, entry in self.files.items():
             if name in (FILE, ".", "..") or PurePosixPath(name).name != name or "\\" in name:
                 raise wrong("files", "must name plain files beside the manifest", None, repr(name))
@@ -221,19 +226,20 @@ class Manifest:
         Raises:
             InvalidInputError: E113, a setting has no canonical form.
         """
-        return canonical.dumps(
-            {
-                "schema": self.SCHEMA,
-                "kind": str(self.kind),
-                "sites": [site.to_json() for site in self.sites],
-                "base": self.base,
-                "onto": list(self.onto),
-                "method": self.method.to_json(),
-                "files": {name: entry.to_json() for name, entry in self.files.items()},
-                "content": self.content,
-                "algebra": str(self.algebra),
-            }
-        )
+        value: dict[str, canonical.Json] = {
+            "schema": self.SCHEMA,
+            "kind": str(self.kind),
+            "sites": [site.to_json() for site in self.sites],
+            "base": self.base,
+            "onto": list(self.onto),
+            "method": self.method.to_json(),
+            "files": {name: entry.to_json() for name, entry in self.files.items()},
+            "content": self.content,
+            "algebra": str(self.algebra),
+        }
+        if self.supersedes:
+            value["supersedes"] = list(self.supersedes)
+        return canonical.dumps(value)
 
     @classmethod
     def from_bytes(cls, data: bytes, what: str = FILE) -> Manifest:
@@ -261,11 +267,12 @@ class Manifest:
             {name: _file(row) for name, row in record.table("files")},
             record.sha256("content"),
             _one_of(record, "algebra", Algebra),
+            record.optional(record.texts, "supersedes") or (),
         )
         record.end()
         manifest = record.make(lambda: cls(*values))
         if manifest.to_bytes() != data:
-            raise InvalidInputError("E113", f"{what}: has null where a field must be left out")
+            raise InvalidInputError("E113", f"{what}: has null or [] for what must be left out")
         return manifest
 
 

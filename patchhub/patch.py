@@ -6,7 +6,7 @@ otherwise is refused: no byte of a patch is without meaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ class Patch:
 
     Attributes:
         manifest: What the edit is.
-        payload: Site tensor name to role to tensor (float32, contiguous, CPU).
+        payload: Site tensor name to role to tensor (float32, indices int32; contiguous, CPU).
         requests: What was asked for, without probes.
         state: What the method wants to remember for the next edit; the composer ignores it.
     """
@@ -73,6 +73,7 @@ class Patch:
         requests: Sequence[EditRequest],
         onto: Sequence[str] = (),
         state: Mapping[str, Tensor] | None = None,
+        supersedes: Iterable[str] = (),
     ) -> Patch:
         """A patch from what an editor computed.
 
@@ -85,6 +86,7 @@ class Patch:
             requests: What was asked for; probes are left out.
             onto: Ids of the patches that the model carried.
             state: What the method wants to remember.
+            supersedes: Ids of the patches it stands for.
 
         Raises:
             InvalidInputError: E112, tensors do not fit the sites; E113, a manifest field is wrong;
@@ -106,6 +108,7 @@ class Patch:
             files={n: FileEntry(canonical.sha256(data), len(data)) for n, data in files.items()},
             content=_content(files),
             algebra=weights.algebra,
+            supersedes=tuple(sorted(set(supersedes))),
         )
         record.to_bytes()
         return cls(record, tensors, bare, kept)

@@ -53,6 +53,13 @@ def test_the_bytes_are_pinned() -> None:
     assert MANIFEST.short == "ph:" + MANIFEST.id[:12]
 
 
+def test_what_a_patch_stands_for_is_named_only_where_there_is_something() -> None:
+    assert b"supersedes" not in MANIFEST.to_bytes()
+    made = dataclasses.replace(MANIFEST, supersedes=(HEX["1"], HEX["2"]))
+    assert made.id != MANIFEST.id
+    assert Manifest.from_bytes(made.to_bytes()) == made
+
+
 def test_the_id_does_not_depend_on_the_order_of_names() -> None:
     files = dict(reversed(list(MANIFEST.files.items())))
     hparams = dict(reversed(list(MANIFEST.method.hparams.items())))
@@ -112,6 +119,10 @@ def test_unknown_and_missing_fields_are_named(where: tuple[str | int, ...]) -> N
         ("content", "", "64 hex"),
         ("onto", ["x"], "onto[0]"),
         ("onto", "x", "a list"),
+        ("supersedes", ["x"], "supersedes[0]"),
+        ("supersedes", [HEX["2"], HEX["1"]], "sorted"),
+        ("supersedes", [HEX["1"], HEX["1"]], "each id once"),
+        ("supersedes", [], "left out"),
         ("sites", [], None),
         ("sites.0.orientation", "upwards", "in_out"),
         ("sites.0.shape", [128], "2 dimensions"),

@@ -38,6 +38,7 @@ def command(session: Session, ref: str) -> Reply:
         ("base", f"{record.base}  {short(manifest.base)}"),
         *(("touches", f"{s.tensor}  {s.dtype} {list(s.shape)}") for s in manifest.sites),
         ("computed on", ", ".join(f"ph:{short(one)}" for one in manifest.onto) or "the base"),
+        *(("stands for", f"{ref or 'not here'}  ph:{short(one)}") for one, ref in shown.superseded),
         ("files", ", ".join(f"{n} {f.size:,} B" for n, f in sorted(manifest.files.items()))),
         ("created", record.created),
         ("message", record.message or None),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from patchhub.errors import NotFoundError
+
 if TYPE_CHECKING:
     from patchhub_registry.patches import PatchRecord
     from patchhub_registry.registry import Registry
@@ -22,12 +24,14 @@ class Shown:
         requests: What it says, as records without probes.
         statements: What was said about it, verdicts among others.
         stacks: Names of the stacks it is in.
+        superseded: Patches it stands for: id, and ``name@n`` if the registry has it once.
     """
 
     patch: PatchRecord
     requests: tuple[Mapping[str, Any], ...]
     statements: tuple[Statement, ...]
     stacks: tuple[str, ...]
+    superseded: tuple[tuple[str, str | None], ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """As a JSON object."""
@@ -42,6 +46,7 @@ class Shown:
                 for one in self.statements
             ],
             "stacks": self.stacks,
+            "superseded": [{"id": one, "ref": ref} for one, ref in self.superseded],
         }
 
 
@@ -58,4 +63,12 @@ def show(registry: Registry, ref: str) -> Shown:
         tuple(json.loads(line) for line in lines),
         tuple(registry.statements(found.id)),
         tuple(name for name in registry.stacks() if found.id in registry.stack(name).ids),
+        tuple((one, _ref(registry, one)) for one in found.manifest.supersedes),
     )
+
+
+def _ref(registry: Registry, patch: str) -> str | None:
+    try:
+        return registry.resolve(patch).ref
+    except NotFoundError:
+        return None
