@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from patchhub.fingerprint import Fingerprint
 
 _DATA = Path(__file__).parent / "architectures"
+SPREAD = "spread"
+"""The purpose of editing several blocks together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ def architecture(model_type: str) -> Architecture:
     data: dict[str, Any] = json.loads((_DATA / f"{model_type}.json").read_text("utf-8"))
     data["stacks"] = {name: _stack(stack) for name, stack in data["stacks"].items()}
     data["edit_layers"] = {
-        purpose: {count: _blocks(found) for count, found in published.items()}
+        purpose: {count: tuple(blocks) for count, blocks in published.items()}
         for purpose, published in data["edit_layers"].items()
     }
     return Architecture(**data)
@@ -173,54 +175,34 @@ def _stack(data: dict[str, Any]) -> Stack:
     return Stack(**data)
 
 
-def _blocks(found: int | list[int]) -> tuple[int, ...]:
-    return tuple(found) if isinstance(found, list) else (found,)
-
-
 def edit_layer(model: PreTrainedModel, arch: Architecture, purpose: str) -> int:
-    """The block to edit when nobody names one.
-
-    A checkpoint may say it itself (``"patchhub": {"edit_layer": 2}`` in ``config.json``); otherwise
-    the published choice for a model of this family and depth is taken.
-
-    Raises:
-        InvalidInputError: E142, nothing is known for this model.
-    """
-    own = _own_edit_layer(model)
-    return own if own is not None else _published(model, arch, purpose, "layer=5")[0]
+    """The block to edit when nobody names one; as `edit_layers`, for purposes with one block."""
+    return edit_layers(model, arch, purpose)[0]
 
 
-def spread_layers(model: PreTrainedModel, arch: Architecture) -> tuple[int, ...]:
-    """The blocks to spread an edit over when nobody names any, ascending.
+def edit_layers(model: PreTrainedModel, arch: Architecture, purpose: str) -> tuple[int, ...]:
+    """The blocks to edit, ascending, when nobody names any.
 
-    Where a checkpoint says which block to edit, all up to that one: facts are read from there.
+    A checkpoint may say it itself (``"patchhub": {"edit_layer": 2}`` in ``config.json``; an edit
+    that is spread takes all up to that one, from which facts are read); otherwise the published
+    choice for a model of this family and depth is taken.
 
     Raises:
         InvalidInputError: E142, nothing is known for this model.
     """
-    own = _own_edit_layer(model)
-    if own is not None:
-        return tuple(range(own + 1))
-    return _published(model, arch, "spread", "layers=3,4,5")
-
-
-def _own_edit_layer(model: PreTrainedModel) -> int | None:
     own = getattr(model.config, "patchhub", None)
-    found = own.get("edit_layer") if isinstance(own, Mapping) else None
-    return found if isinstance(found, int) else None
-
-
-def _published(
-    model: PreTrainedModel, arch: Architecture, purpose: str, example: str
-) -> tuple[int, ...]:
+    if isinstance(own, Mapping) and isinstance(own.get("edit_layer"), int):
+        last = int(own["edit_layer"])
+        return tuple(range(last + 1)) if purpose == SPREAD else (last,)
     count = arch.block_count(model)
     found = arch.edit_layers.get(purpose, {}).get(str(count))
     if found is None:
+        name, example = ("layers", "3,4,5") if purpose == SPREAD else ("layer", "5")
         raise InvalidInputError(
             "E142",
             f"no published block to edit for {arch.model_type} models with {count} blocks",
-            expected=f"{example.partition('=')[0]} between 0 and {count - 1}",
-            hint=f"for example --set {example}; early middle blocks are the usual choice",
+            expected=f"{name} between 0 and {count - 1}",
+            hint=f"for example --set {name}={example}; early middle blocks are the usual choice",
         )
     return found
 

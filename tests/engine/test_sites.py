@@ -11,14 +11,15 @@ from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.fingerprint import Fingerprint, fingerprint
 from patchhub.manifest import Orientation
 from patchhub.sites import (
+    SPREAD,
     architecture,
     edit_layer,
+    edit_layers,
     is_in_out,
     known_architectures,
     module_of,
     parameter_for,
     site_for,
-    spread_layers,
     weight_matrix,
 )
 from tests.engine.editing.support import pico_base
@@ -124,7 +125,7 @@ def test_errors_are_typed() -> None:
     for code, call in (
         ("E140", lambda: architecture("gpt3")),
         ("E142", lambda: edit_layer(model, base.arch, "insert")),
-        ("E142", lambda: spread_layers(model, base.arch)),
+        ("E142", lambda: edit_layers(model, base.arch, SPREAD)),
     ):
         with pytest.raises(InvalidInputError) as wrong:
             call()
@@ -151,7 +152,7 @@ def test_the_block_to_edit_comes_from_the_checkpoint_or_the_literature() -> None
     config.patchhub = {"edit_layer": 1}
     try:
         assert edit_layer(base.model, base.arch, "insert") == 1
-        assert spread_layers(base.model, base.arch) == (0, 1)
+        assert edit_layers(base.model, base.arch, SPREAD) == (0, 1)
     finally:
         del config.patchhub
     xl = architecture("gpt2").edit_layers
