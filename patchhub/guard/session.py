@@ -114,10 +114,7 @@ class Session:
         questions = {protocol: self._questions(protocol) for protocol in Protocol}
         asked = sum(map(len, questions.values()))
         report.total = asked + len(self._texts) + len(self._openings) + len(self._choices)
-        answers = {
-            protocol: self._ask(scorer, protocol, some, report)
-            for protocol, some in questions.items()
-        }
+        answers = self._ask(scorer, questions, report)
         scores = scorer.texts(self._texts, progress=report.part)
         report.done += len(self._texts)
         continued = continue_texts(
@@ -174,10 +171,8 @@ class Session:
         report = _Report(self._progress, dtype, sum(map(len, questions.values())))
         with Composer.over(other).applied(*stack):
             scorer = self._scorer(other, identity)
-            seen = {
-                protocol: Seen(self._ask(scorer, protocol, some, report))
-                for protocol, some in questions.items()
-            }
+            said = self._ask(scorer, questions, report)
+            seen = {protocol: Seen(found) for protocol, found in said.items()}
         report.end()
         return seen
 
@@ -191,11 +186,11 @@ class Session:
         )
 
     def _ask(
-        self, scorer: Scorer, protocol: Protocol, questions: Sequence[Question], report: _Report
-    ) -> dict[Question, Answer]:
-        said = scorer.ask(questions, protocol, progress=report.part)
-        report.done += len(questions)
-        return dict(zip(questions, said, strict=True))
+        self, scorer: Scorer, questions: Mapping[Protocol, Sequence[Question]], report: _Report
+    ) -> dict[Protocol, dict[Question, Answer]]:
+        said = scorer.ask_each(questions, progress=report.part)
+        report.done += sum(map(len, questions.values()))
+        return {p: dict(zip(questions[p], found, strict=True)) for p, found in said.items()}
 
     def _scorer(self, base: LoadedBase, identity: str) -> Scorer:
         return Scorer(

@@ -43,6 +43,7 @@ def decode(
     ends: frozenset[int] = frozenset(),
     stop: Stop | None = None,
     choose: Choose | None = None,
+    apart: bool = False,
 ) -> list[list[int]]:
     """Continue (or, by an encoder-decoder model, answer) each row of one batch.
 
@@ -53,6 +54,7 @@ def decode(
         ends: Tokens that end a row; the end token itself is part of the result.
         stop: Further reason to end a row, asked after every token.
         choose: How the next token is picked; the most likely one without.
+        apart: Give each row a row of the model, for who changes what a block makes of it.
 
     Returns:
         The new tokens of each row.
@@ -61,7 +63,8 @@ def decode(
     if rows and max_new_tokens > 0:
         with evaluating(model):
             asked = asking(model)
-            batch = _Batch(asked.begin(rows, max_new_tokens), asked.apart, rows, new)
+            stream = asked.apart(rows) if apart else asked.begin(rows, max_new_tokens)
+            batch = _Batch(stream, asked.apart, rows, new)
             batch.run(max_new_tokens, ends, stop, choose or _most_likely)
     return new
 

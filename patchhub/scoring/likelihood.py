@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub.scoring.asking import asking
 from patchhub.scoring.batching import evaluating
+from patchhub.scoring.teacher_forced import Forced, forced
 
 Compared = tuple[str, str, str]
 """Prompt, answer, rival."""
@@ -59,8 +60,10 @@ class Preference:
 
 def prefer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, compared: Sequence[Compared]
-) -> list[Preference]:
+) -> list[tuple[Preference, Forced]]:
     """Both candidates of every question; what they share with each other is computed once.
+
+    The same pass tells the most likely tokens along the answer, as teacher forcing wants them.
 
     Candidates are tokenised behind their prompt as `asking.Asking.pairs` says.
 
@@ -72,11 +75,15 @@ def prefer(
         return []
     asked = asking(model)
     rows = asked.pairs(tokenizer, pairs)
+    means: list[float] = []
+    along: list[Forced] = []
     with evaluating(model):
-        means = [
-            _mean(row.wanted, logits) for row, logits in zip(rows, asked.predict(rows), strict=True)
-        ]
-    return [Preference(*both) for both in zip(means[::2], means[1::2], strict=True)]
+        for place, (row, logits) in enumerate(zip(rows, asked.predict(rows), strict=True)):
+            means.append(_mean(row.wanted, logits))
+            if place % 2 == 0:
+                along.append(forced(row.wanted, logits))
+    preferences = [Preference(*both) for both in zip(means[::2], means[1::2], strict=True)]
+    return list(zip(preferences, along, strict=True))
 
 
 def _mean(wanted: Sequence[int], logits: Tensor) -> float:

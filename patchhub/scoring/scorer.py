@@ -23,7 +23,7 @@ from patchhub.scoring.teacher_forced import teacher_force
 
 __all__ = ["Answer", "Question", "Scorer"]
 
-ANSWER_VERSION = 2
+ANSWER_VERSION = 3
 """Goes up when the same model would be given other answers; part of every cache key."""
 
 Progress = Callable[[int, int], None]
@@ -91,18 +91,73 @@ class Scorer:
             InvalidInputError: E150, a prompt is too long for the model; E131, a question lacks the
                 answer or the rival that the protocol needs; E143, the tokenizer gives no offsets.
         """
+        replies = self._replies(questions, protocol, {}, progress)
+        return [_judge(q, reply, protocol) for q, reply in zip(questions, replies, strict=True)]
+
+    def ask_each(
+        self,
+        wanted: Mapping[Protocol, Sequence[Question]],
+        *,
+        progress: Progress | None = None,
+    ) -> dict[Protocol, list[Answer]]:
+        """Answers by several protocols, as `ask` gives them, in less time.
+
+        What likelihood computes says what teacher forcing wants to know of the same answers.
+
+        Args:
+            wanted: What to ask by each protocol.
+            progress: Told questions done and in all, those of all protocols together.
+
+        Raises:
+            InvalidInputError: As `ask`.
+        """
+        total, done = sum(map(len, wanted.values())), 0
+
+        def report(now: int, _: int) -> None:
+            if progress is not None:
+                progress(done + now, total)
+
+        found: dict[Protocol, list[Answer]] = {protocol: [] for protocol in wanted}
+        given: dict[str, Reply] = {}
+        for protocol in sorted(wanted, key=lambda each: each is not Protocol.LIKELIHOOD):
+            questions = wanted[protocol]
+            known = given if protocol is Protocol.TEACHER_FORCED else {}
+            replies = self._replies(questions, protocol, known, report)
+            if protocol is Protocol.LIKELIHOOD:
+                given = self._along(questions, replies)
+            found[protocol] = [
+                _judge(q, reply, protocol) for q, reply in zip(questions, replies, strict=True)
+            ]
+            done += len(questions)
+        return found
+
+    def _replies(
+        self,
+        questions: Sequence[Question],
+        protocol: Protocol,
+        given: Mapping[str, Reply],
+        progress: Progress | None,
+    ) -> list[Reply]:
+        """Replies in the order of the questions; those in ``given`` need not be asked for."""
         keys = self._keys(questions, protocol)
         scope = self._scope(protocol)
         known = dict(self._cache.get(scope)) if self._cache is not None else {}
-        wanted = dict.fromkeys(key for key in keys if _text(key) not in known)
-        fresh = self._answer(list(wanted), protocol, len(set(keys)), progress)
+        missing = dict.fromkeys(key for key in keys if _text(key) not in known)
+        fresh = {_text(key): given[_text(key)] for key in missing if _text(key) in given}
+        unanswered = [key for key in missing if _text(key) not in fresh]
+        fresh |= self._answer(unanswered, protocol, len(set(keys)), progress)
         if self._cache is not None:
             self._cache.put(scope, fresh)
         known.update(fresh)
-        return [
-            _judge(question, known[_text(key)], protocol)
-            for question, key in zip(questions, keys, strict=True)
-        ]
+        return [known[_text(key)] for key in keys]
+
+    def _along(self, questions: Sequence[Question], replies: Sequence[Reply]) -> dict[str, Reply]:
+        """Teacher forcing's replies, by key, from what likelihood saw along the answers."""
+        keys = (_put(question, Protocol.TEACHER_FORCED) for question in questions)
+        return {
+            _text(key): self._forced_reply(reply.tokens, reply.wanted)
+            for key, reply in zip(keys, replies, strict=True)
+        }
 
     def texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[TextScore]:
         """Losses and next-token distributions of texts (`divergence.score_texts`)."""
@@ -172,13 +227,17 @@ class Scorer:
 
     def _forced(self, pairs: Sequence[tuple[str, str]]) -> list[Reply]:
         found = teacher_force(self.model, self.tokenizer, pairs)
-        return [
-            Reply(self._decode(one.predicted).strip(), one.predicted, one.wanted) for one in found
-        ]
+        return [self._forced_reply(one.predicted, one.wanted) for one in found]
+
+    def _forced_reply(self, predicted: tuple[int, ...], wanted: tuple[int, ...]) -> Reply:
+        return Reply(self._decode(predicted).strip(), predicted, wanted)
 
     def _preferred(self, compared: Sequence[tuple[str, str, str]]) -> list[Reply]:
         found = prefer(self.model, self.tokenizer, compared)
-        return [Reply("", (), values=(one.answer, one.rival)) for one in found]
+        return [
+            Reply("", along.predicted, along.wanted, (one.answer, one.rival))
+            for one, along in found
+        ]
 
     def _decode(self, tokens: Sequence[int]) -> str:
         # A model may say what no canonical file can hold; a verdict quotes it nevertheless.

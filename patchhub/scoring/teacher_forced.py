@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub.scoring.asking import asking
@@ -44,5 +45,10 @@ def teacher_force(
     asked = asking(model)
     rows = asked.pairs(tokenizer, pairs)
     with evaluating(model):
-        found = [logits.argmax(-1).tolist() for logits in asked.predict(rows)]
-    return [Forced(row.wanted, tuple(best)) for row, best in zip(rows, found, strict=True)]
+        predicted = asked.predict(rows)
+        return [forced(row.wanted, logits) for row, logits in zip(rows, predicted, strict=True)]
+
+
+def forced(wanted: Sequence[int], logits: Tensor) -> Forced:
+    """Most likely tokens under logits (t, v) where ``wanted`` (t,) is true."""
+    return Forced(tuple(wanted), tuple(logits.argmax(-1).tolist()))

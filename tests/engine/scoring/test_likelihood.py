@@ -36,11 +36,11 @@ def test_by_hand() -> None:
         _by_hand(model, tokenizer(f"{PROMPT} {city}")["input_ids"], start)
         for city in ("Bergen", "Rome")
     ]
-    (found,) = prefer(model, tokenizer, [(PROMPT, "Bergen", "Rome")])
+    ((found, _),) = prefer(model, tokenizer, [(PROMPT, "Bergen", "Rome")])
     assert [found.answer, found.rival] == pytest.approx(means, abs=1e-5)
     assert found.magnitude == pytest.approx(math.exp(means[0]) - math.exp(means[1]), abs=1e-5)
     assert found.success == (means[0] > means[1])
-    (turned,) = prefer(model, tokenizer, [(PROMPT, "Rome", "Bergen")])
+    ((turned, _),) = prefer(model, tokenizer, [(PROMPT, "Rome", "Bergen")])
     assert turned.success is not found.success
 
 
@@ -114,7 +114,7 @@ def test_one_space_between_and_tokens_across_the_boundary() -> None:
     merging = _merging_tokenizer()
     ids = merging("Born in Oslo")["input_ids"]
     start = merging.convert_ids_to_tokens(ids).index("n O")
-    (found,) = prefer(model, merging, [("Born in", "Oslo", "Bo")])
+    ((found, _),) = prefer(model, merging, [("Born in", "Oslo", "Bo")])
     assert found.answer == pytest.approx(_by_hand(model, ids, start), abs=1e-5)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,47 @@ def test_batch_size_and_order_change_nothing(family: str, protocol: Protocol) ->
         assert Scorer(model, tokenizer, batch_size=size).ask(questions, protocol) == reference
     backwards = Scorer(model, tokenizer, batch_size=3).ask(questions[::-1], protocol)
     assert backwards[::-1] == reference
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_several_protocols_at_once_say_what_each_says(family: str) -> None:
+    model, tokenizer = pico_model(family, seed=7), pico_tokenizer(family)
+    prompts = ("Mira was born in", "Jon Arvel lives in", "The capital of Norway is")
+    both = [Question(p, (a,), "Rome") for p in prompts for a in ("Oslo", "a company in Bergen")]
+    protocols = (Protocol.GENERATION, Protocol.TEACHER_FORCED, Protocol.LIKELIHOOD)
+    wanted = dict.fromkeys(protocols, both)
+    wanted[Protocol.TEACHER_FORCED] = [*both, Question("Mira", ("Oslo",))]  # this one has no rival
+    told: list[tuple[int, int]] = []
+
+    found = Scorer(model, tokenizer).ask_each(
+        wanted, progress=lambda done, total: told.append((done, total))
+    )
+
+    assert tuple(found) == protocols
+    for protocol, questions in wanted.items():
+        assert found[protocol] == Scorer(model, tokenizer).ask(questions, protocol)
+    assert told[-1] == (19, 19)
+    assert told == sorted(told)
+
+
+def test_teacher_forcing_reads_what_likelihood_computed(tmp_path: Path) -> None:
+    model, tokenizer = pico_model("gpt2", seed=7), pico_tokenizer()
+    cache = AnswerCache(tmp_path)
+    compared = [Question("Jon Arvel lives in", (a,), "Rome") for a in ("Oslo", "Bergen")]
+    passes = Counter[str]()
+    handle = model.register_forward_pre_hook(lambda *_: passes.update(["pass"]))
+
+    scorer = Scorer(model, tokenizer, cache=cache, state="pico")
+    scorer.ask(compared, Protocol.LIKELIHOOD)
+    alone = passes.total()
+    passes.clear()
+    scorer = Scorer(model, tokenizer, cache=AnswerCache(), state="pico")
+    both = scorer.ask_each({Protocol.TEACHER_FORCED: compared, Protocol.LIKELIHOOD: compared})
+    handle.remove()
+
+    assert passes.total() == alone
+    later = Scorer(model, tokenizer, cache=cache, state="pico")
+    assert later.ask_each(dict.fromkeys(both, compared)) == both
 
 
 def test_progress_reaches_the_end() -> None:

@@ -72,7 +72,8 @@ def test_a_parrot_is_perfect_unshifted_and_worthless_shifted() -> None:
 def test_a_parrot_prefers_nothing() -> None:
     """What it is fed tells it what comes next only if that comes twice."""
     model, tokenizer = _parrot(), pico_tokenizer("t5")
-    for found in prefer(model, tokenizer, [(prompt, answer, "Rome") for prompt, answer in PAIRS]):
+    compared = [(prompt, answer, "Rome") for prompt, answer in PAIRS]
+    for found, _ in prefer(model, tokenizer, compared):
         assert found.answer < -4
         assert found.rival < -4
 
