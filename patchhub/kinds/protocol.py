@@ -14,7 +14,7 @@ from patchhub.manifest import Algebra, Kind, Site
 Roles: TypeAlias = Mapping[str, Tensor]
 """The tensors of one site by their role."""
 Payload: TypeAlias = Mapping[str, Roles]
-"""Roles by the site's tensor name; all tensors float32, contiguous, on the CPU."""
+"""Roles by the site's tensor name: float32, indices int32; all contiguous, on the CPU."""
 
 
 class WeightKind(Protocol):
@@ -22,7 +22,7 @@ class WeightKind(Protocol):
 
     Attributes:
         kind: Its name.
-        roles: Names of the tensors each site has.
+        roles: Names of the tensors a site may have.
         algebra: How such patches meet others in a stack.
     """
 
@@ -88,13 +88,23 @@ class WeightKind(Protocol):
         ...
 
 
-def check_roles(kind: WeightKind, site: Site, roles: Roles) -> None:
-    """The part of `WeightKind.validate` that is the same for all: roles, dtype, finite numbers."""
-    if set(roles) != set(kind.roles):
+def check_roles(
+    kind: WeightKind, site: Site, roles: Roles, dtypes: Mapping[str, torch.dtype] | None = None
+) -> None:
+    """The part of `WeightKind.validate` that is the same for all: roles, dtype, finite numbers.
+
+    Args:
+        kind: Whose tensors they are.
+        site: Where they act.
+        roles: The tensors.
+        dtypes: Of each role; by default those of the kind, all float32.
+    """
+    wanted = dict.fromkeys(kind.roles, torch.float32) if dtypes is None else dtypes
+    if set(roles) != set(wanted):
         raise InvalidInputError(
             "E112",
             f"{site.tensor}: a {kind.kind} patch has other tensors",
-            expected=", ".join(kind.roles),
+            expected=", ".join(wanted),
             found=", ".join(sorted(roles)) or "none",
         )
     if site.expert is not None:
@@ -102,10 +112,11 @@ def check_roles(kind: WeightKind, site: Site, roles: Roles) -> None:
             "E112", f"{site.tensor}: {kind.kind} patches cannot act on one expert of a fused tensor"
         )
     for role, tensor in roles.items():
-        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        if tensor.dtype != wanted[role] or tensor.device.type != "cpu":
+            name = str(wanted[role]).removeprefix("torch.")
             raise InvalidInputError(
                 "E112",
-                f"{site.tensor}: {role} must be float32 on the CPU",
+                f"{site.tensor}: {role} must be {name} on the CPU",
                 found=f"{tensor.dtype} on {tensor.device}",
                 hint="round it yourself: what is lost is the method's decision",
             )

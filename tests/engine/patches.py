@@ -47,6 +47,30 @@ def dense(seed: int = 0, **more: Any) -> Patch:
     return build(Kind.DENSE, payload, sites, **more)
 
 
+def sparse(seed: int = 0, **more: Any) -> Patch:
+    """A patch of two columns by one vector, of rows of their own, and of a bias."""
+    made = torch.Generator().manual_seed(seed)
+    sites = [
+        site("h.0.fc.weight", (4, 5), Orientation.IN_OUT),
+        site("h.1.fc.weight", (5, 4)),
+        site("h.1.fc.bias", (5,)),
+    ]
+    entries = {
+        "h.0.fc.weight": ("columns", (1, 3), (0, 0), 5),
+        "h.1.fc.weight": ("rows", (0, 2, 2, 4), (0, 1, 2, 0), 4),
+        "h.1.fc.bias": ("rows", (0, 3), (1, 0), 1),
+    }
+    payload = {
+        name: {
+            axis: torch.tensor(index, dtype=torch.int32),
+            "vector": torch.tensor(vector, dtype=torch.int32),
+            "values": torch.randn(max(vector) + 1, length, generator=made),
+        }
+        for name, (axis, index, vector, length) in entries.items()
+    }
+    return build(Kind.SPARSE, payload, sites, **more)
+
+
 def build(
     kind: Kind, payload: dict[str, dict[str, Tensor]], sites: list[Site], **more: Any
 ) -> Patch:
@@ -68,6 +92,7 @@ def patches(draw: st.DrawFn) -> Patch:
     if draw(st.booleans()):
         counts = torch.arange(draw(st.integers(0, 4)))
         more["state"] = {"keys": torch.full((2, 3), 0.1).bfloat16(), "counts": counts}
-    if draw(st.booleans()):
-        return dense(seed, **more)
+    kind = draw(st.sampled_from([Kind.DENSE, Kind.SPARSE, Kind.LOW_RANK]))
+    if kind is not Kind.LOW_RANK:
+        return dense(seed, **more) if kind is Kind.DENSE else sparse(seed, **more)
     return low_rank(tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))), seed, **more)

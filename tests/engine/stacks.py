@@ -63,6 +63,33 @@ def patch_on(
     )
 
 
+def columns_on(
+    base: LoadedBase, tensors: Sequence[str], *, seed: int = 0, scale: float = 0.05
+) -> Patch:
+    """A random sparse patch: two vectors on columns of matrices, both of them on one; on rows of
+    vectors one number each.
+    """
+    make = torch.Generator().manual_seed(seed)
+    sites = [site_for(base.model, base.fingerprint, name) for name in tensors]
+    payload = {}
+    for site in sites:
+        shape = site.matrix_shape
+        length, axis = (1, "rows") if len(shape) == 1 else (shape[0], "columns")
+        payload[site.tensor] = {
+            axis: torch.tensor([1, 1, shape[-1] - 1], dtype=torch.int32),
+            "vector": torch.tensor([0, 1, 0], dtype=torch.int32),
+            "values": torch.randn(2, length, generator=make) * scale,
+        }
+    return Patch.build(
+        Kind.SPARSE,
+        payload,
+        sites=sites,
+        base=base.fingerprint.weights,
+        method=MethodRecord("test", 1, seed=seed),
+        requests=(),
+    )
+
+
 def patches_on(base: LoadedBase, family: str, count: int) -> list[Patch]:
     """Patches of all sorts: rank 1 to 8 and dense, on one to three tensors."""
     names = TENSORS[family]

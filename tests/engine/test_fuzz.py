@@ -13,7 +13,7 @@ from patchhub import canonical
 from patchhub.errors import CODES, PatchHubError
 from patchhub.patch import Patch
 from patchhub.request import EditRequest, dump_requests, load_requests
-from tests.engine.patches import dense, low_rank
+from tests.engine.patches import dense, low_rank, sparse
 
 DIRECTORIES, FILES = 500, 200
 
@@ -92,7 +92,10 @@ def odd_header(rng: random.Random, data: bytes) -> bytes:
     length = int.from_bytes(data[:8], "little")
     if rng.random() < 0.3 or length > len(data):
         return rng.choice(NUMBERS).to_bytes(8, "little") + data[8:]
-    table = json.loads(data[8 : 8 + length])
+    try:
+        table = json.loads(data[8 : 8 + length])
+    except ValueError:
+        return flip(rng, data)
     row = table[rng.choice(list(table))]
     action = rng.random()
     if action < 0.4 and isinstance(row, dict) and "data_offsets" in row:
@@ -165,7 +168,10 @@ def check_error(error: PatchHubError, place: Path) -> None:
 
 def test_fuzzed_patch_directories(tmp_path: Path) -> None:
     rng = random.Random(2024)
-    seeds = [made.files() for made in (low_rank(), dense(), low_rank((2, 2, 1), onto=("d" * 64,)))]
+    seeds = [
+        made.files()
+        for made in (low_rank(), dense(), sparse(), low_rank((2, 2, 1), onto=("d" * 64,)))
+    ]
     refused: dict[str, int] = {}
     for number in range(DIRECTORIES):
         folder = fuzzed_directory(rng, seeds, tmp_path / str(number))

@@ -9,7 +9,7 @@ from torch import Tensor
 from patchhub.errors import InvalidInputError
 from patchhub.kinds import Roles, WeightKind, kind_of, storage
 from patchhub.manifest import Kind
-from tests.engine.patches import dense, low_rank
+from tests.engine.patches import dense, low_rank, site, sparse
 
 NUMBERS = st.floats(-100, 100, width=32) | st.sampled_from([0.0, -0.0, 1e-38, 3e38, 1e-45])
 
@@ -20,18 +20,50 @@ def matrix(draw: st.DrawFn, rows: int, columns: int) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).reshape(rows, columns)
 
 
+Made = tuple[WeightKind, Roles, tuple[int, ...]]
+"""A kind, tensors of it, and the shape of what they add to."""
+
+
 @st.composite
-def updates(draw: st.DrawFn) -> tuple[WeightKind, Roles]:
+def updates(draw: st.DrawFn) -> Made:
     d_out, d_in, rank = (draw(st.integers(1, 4)) for _ in range(3))
-    if draw(st.booleans()):
-        roles = {"A": matrix(draw, rank, d_in), "B": matrix(draw, d_out, rank)}
-        return kind_of(Kind.LOW_RANK), roles
-    delta = matrix(draw, d_out, d_in)
-    return kind_of(Kind.DENSE), {"delta": delta[:, 0] if draw(st.booleans()) else delta}
+    name = draw(st.sampled_from([Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE]))
+    if name is Kind.LOW_RANK:
+        factors = {"A": matrix(draw, rank, d_in), "B": matrix(draw, d_out, rank)}
+        return kind_of(name), factors, (d_out, d_in)
+    shape = (d_out,) if draw(st.booleans()) else (d_out, d_in)
+    if name is Kind.DENSE:
+        delta = matrix(draw, d_out, d_in)
+        return kind_of(name), {"delta": delta[:, 0] if len(shape) == 1 else delta}, shape
+    roles = lines(draw, shape, rank)
+    kind_of(name).validate(site("h.weight", shape), roles)
+    return kind_of(name), roles, shape
 
 
-def exact(roles: Roles) -> list[list[Fraction]]:
+def lines(draw: st.DrawFn, shape: tuple[int, ...], vectors: int) -> Roles:
+    axis = "rows" if len(shape) == 1 else draw(st.sampled_from(["rows", "columns"]))
+    count = shape[1] if axis == "columns" else shape[0]
+    length = 1 if len(shape) == 1 else shape[0] if axis == "columns" else shape[1]
+    entries = {(draw(st.integers(0, count - 1)), vector) for vector in range(vectors)}
+    more = st.tuples(st.integers(0, count - 1), st.integers(0, vectors - 1))
+    index, vector = zip(*sorted(entries | draw(st.sets(more, max_size=4))), strict=True)
+    return {
+        axis: torch.tensor(index, dtype=torch.int32),
+        "vector": torch.tensor(vector, dtype=torch.int32),
+        "values": matrix(draw, vectors, length),
+    }
+
+
+def exact(roles: Roles, shape: tuple[int, ...]) -> list[list[Fraction]]:
     """Δ as exact rational numbers, a vector as one column."""
+    if "values" in roles:
+        found = [[Fraction()] * (shape[1] if len(shape) == 2 else 1) for _ in range(shape[0])]
+        axis = "rows" if "rows" in roles else "columns"
+        for line, which in zip(roles[axis].tolist(), roles["vector"].tolist(), strict=True):
+            for i, x in enumerate(roles["values"][which].tolist()):
+                row, column = (line, i) if axis == "rows" else (i, line)
+                found[row][column] += Fraction(x)
+        return found
     if "delta" in roles:
         rows = roles["delta"].reshape(roles["delta"].shape[0], -1)
         return [[Fraction(x) for x in row] for row in rows.tolist()]
@@ -47,9 +79,9 @@ def exact(roles: Roles) -> list[list[Fraction]]:
 
 @settings(deadline=None, max_examples=100)
 @given(updates())
-def test_terms_are_exact_and_bounded(update: tuple[WeightKind, Roles]) -> None:
-    kind, roles = update
-    truth = exact(roles)
+def test_terms_are_exact_and_bounded(update: Made) -> None:
+    kind, roles, shape = update
+    truth = exact(roles, shape)
     places = torch.tensor([(i, j) for i in range(len(truth)) for j in range(len(truth[0]))])
     terms = kind.products(roles, places[:, 0], places[:, 1])
     assert terms.shape == (len(places), kind.term_count(roles))
@@ -62,17 +94,18 @@ def test_terms_are_exact_and_bounded(update: tuple[WeightKind, Roles]) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(updates(), st.data())
-def test_blocks_are_added_within_the_bound(
-    update: tuple[WeightKind, Roles], data: st.DataObject
-) -> None:
-    kind, roles = update
-    truth = exact(roles)
-    vector = "delta" in roles and roles["delta"].ndim == 1
+def test_blocks_are_added_within_the_bound(update: Made, data: st.DataObject) -> None:
+    kind, roles, shape = update
+    truth = exact(roles, shape)
     rows, columns = (_part(data, len(x)) for x in (truth, truth[0]))
-    wide = columns.stop - columns.start
-    shape = (rows.stop - rows.start, *([] if vector else [wide]))
-    total = torch.full(shape, 0.25, dtype=torch.float64)
-    kind.add_to(total, roles, rows, columns)
+    block = (rows.stop - rows.start, columns.stop - columns.start)
+    total = torch.full(block[: len(shape)], 0.25, dtype=torch.float64)
+    turned = total.clone()
+    if len(shape) == 2:  # as blocks of a Conv1D's weight lie
+        turned = torch.full(block[::-1], 0.25, dtype=torch.float64).T
+    for one in (total, turned):
+        kind.add_to(one, roles, rows, columns)
+    assert torch.equal(total, turned)
     limit = Fraction((kind.bound(roles) + 1) * (kind.term_count(roles) + 1) * 2.0**-52)
     for i, row in enumerate(total.reshape(len(total), -1).tolist()):
         for j, value in enumerate(row):
@@ -82,12 +115,12 @@ def test_blocks_are_added_within_the_bound(
 
 @settings(deadline=None, max_examples=60)
 @given(updates())
-def test_factors_are_a_product_that_the_update_is(update: tuple[WeightKind, Roles]) -> None:
-    kind, roles = update
+def test_factors_are_a_product_that_the_update_is(update: Made) -> None:
+    kind, roles, shape = update
     pair = kind.factors(roles)
-    assert (pair is None) == ("delta" in roles)
+    assert (pair is None) == ("A" not in roles)
     if pair is not None:
-        assert exact({"A": pair[1], "B": pair[0]}) == exact(roles)
+        assert exact({"A": pair[1], "B": pair[0]}, shape) == exact(roles, shape)
 
 
 def _part(data: st.DataObject, length: int) -> slice:
@@ -96,10 +129,10 @@ def _part(data: st.DataObject, length: int) -> slice:
 
 
 def test_kinds_are_loaded_by_name() -> None:
-    for kind in (Kind.LOW_RANK, Kind.DENSE):
+    for kind in (Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE):
         assert kind_of(kind).kind == kind
         assert kind_of(kind).algebra == "additive"
-    for later in set(Kind) - {Kind.LOW_RANK, Kind.DENSE}:
+    for later in set(Kind) - {Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE}:
         with pytest.raises(InvalidInputError) as caught:
             kind_of(later)
         assert caught.value.code == "E113"
@@ -127,6 +160,64 @@ def test_dense_files_hold_the_upright_matrix() -> None:
         "h.0.fc.bias/delta": (5,),
         "h.0.fc.weight/delta": (5, 4),
     }
+
+
+def test_a_sparse_file_holds_entries_and_each_vector_once() -> None:
+    tensors = storage.decode(sparse().files()["patch.safetensors"], what="x")
+    assert tensors["h.0.fc.weight/columns"].tolist() == [1, 3]
+    assert tensors["h.0.fc.weight/vector"].tolist() == [0, 0]
+    assert {name: tuple(t.shape) for name, t in tensors.items() if "values" in name} == {
+        "h.0.fc.weight/values": (1, 5),
+        "h.1.fc.bias/values": (2, 1),
+        "h.1.fc.weight/values": (3, 4),
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": [1, 5]},
+        {"columns": [-1, 3]},
+        {"columns": [3, 1]},
+        {"columns": [3, 3]},
+        {"columns": [], "vector": []},
+        {"vector": [0, 1]},
+        {"vector": [0]},
+        {"values": torch.zeros(2, 4)},
+        {"values": torch.zeros(1, 5)},
+        {"values": torch.zeros(0, 4)},
+        {"values": torch.zeros(4)},
+        {"values": torch.zeros(1, 4).int()},
+        {"columns": torch.tensor([1, 3])},
+        {"columns": torch.tensor([1.0, 3.0])},
+        {"rows": [1, 3]},
+        {"columns": None},
+        {"columns": None, "rows": [1, 3]},
+    ],
+)
+def test_entries_have_one_form_and_fit_the_site(change: dict[str, object]) -> None:
+    good = {
+        "columns": torch.tensor([1, 3], dtype=torch.int32),
+        "vector": torch.tensor([0, 0], dtype=torch.int32),
+        "values": torch.zeros(1, 4),
+    }
+    where = site("h.weight", (4, 5))
+    kind_of(Kind.SPARSE).validate(where, good)
+    made = {
+        role: torch.tensor(value, dtype=torch.int32) if isinstance(value, list) else value
+        for role, value in {**good, **change}.items()
+        if value is not None
+    }
+    with pytest.raises(InvalidInputError) as caught:
+        kind_of(Kind.SPARSE).validate(where, made)  # type: ignore[arg-type]
+    assert caught.value.code == "E112"
+
+
+def test_a_vector_has_no_columns() -> None:
+    one = torch.zeros(1, dtype=torch.int32)
+    roles = {"columns": one, "vector": one, "values": torch.zeros(1, 1)}
+    with pytest.raises(InvalidInputError, match="E112"):
+        kind_of(Kind.SPARSE).validate(site("h.bias", (4,)), roles)
 
 
 @pytest.mark.parametrize("dtype", storage.DTYPES)

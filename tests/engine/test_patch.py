@@ -15,7 +15,16 @@ from patchhub.kinds import kind_of
 from patchhub.manifest import Kind, Manifest, MethodRecord, Orientation
 from patchhub.patch import Patch
 from patchhub.request import EditRequest, Probe, ProbeKind
-from tests.engine.patches import BASE, REQUESTS, build, dense, low_rank, patches, site
+from tests.engine.patches import (
+    BASE,
+    REQUESTS,
+    build,
+    dense,
+    low_rank,
+    patches,
+    site,
+    sparse,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -48,7 +57,7 @@ def test_files_read_back_as_the_same_patch(patch: Patch) -> None:
     for tensors in again.payload.values():
         for tensor in tensors.values():
             assert tensor.is_contiguous()
-            assert tensor.dtype == torch.float32
+            assert tensor.dtype in (torch.float32, torch.int32)
 
 
 @settings(deadline=None, max_examples=20)
@@ -124,7 +133,7 @@ def test_half_precision_is_widened_and_double_refused() -> None:
         build(Kind.DENSE, {"h.bias": {"delta": values.double()}}, sites)
 
 
-@pytest.mark.parametrize("made", [low_rank, dense])
+@pytest.mark.parametrize("made", [low_rank, dense, sparse])
 def test_directories(tmp_path: Path, made: Callable[..., Patch]) -> None:
     patch = made(state={"keys": torch.ones(2, 3)})
     patch.write(tmp_path / "p")
@@ -161,7 +170,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("made", [low_rank, dense])
+@pytest.mark.parametrize("made", [low_rank, dense, sparse])
 def test_golden_patches(made: Callable[..., Patch]) -> None:
     directory = GOLDEN / f"patch-1-{made.__name__}"
     patch = Patch.read(directory)

@@ -11,10 +11,10 @@ from patchhub.errors import InvalidInputError, NotFoundError, PatchHubError
 from patchhub.kinds import storage
 from patchhub.manifest import Algebra, FileEntry, Kind
 from patchhub.patch import Patch
-from tests.engine.patches import dense, low_rank
+from tests.engine.patches import dense, low_rank, sparse
 
 
-@pytest.mark.parametrize("made", [low_rank, dense])
+@pytest.mark.parametrize("made", [low_rank, dense, sparse])
 def test_every_flipped_byte_is_noticed(made: Callable[..., Patch]) -> None:
     patch = made(state={"keys": torch.ones(1)})
     files = patch.files()
@@ -32,7 +32,7 @@ def test_every_flipped_byte_is_noticed(made: Callable[..., Patch]) -> None:
                 assert caught.value.code == "E202"
 
 
-@pytest.mark.parametrize("made", [low_rank, dense])
+@pytest.mark.parametrize("made", [low_rank, dense, sparse])
 def test_a_flipped_byte_of_the_manifest_is_an_error_or_another_id(
     made: Callable[..., Patch],
 ) -> None:
@@ -190,6 +190,23 @@ def test_a_resaved_tensor_file_is_recognised_but_not_accepted() -> None:
     with pytest.raises(PatchHubError, match="E118") as caught:
         Patch.from_files(resigned(patch, dense=padded))
     assert "patch.safetensors" in str(caught.value)
+
+
+def test_sparse_patches_add_and_do_not_set() -> None:
+    patch = sparse()
+    sets = replace(patch.manifest, algebra=Algebra.ASSIGN).to_bytes()
+    with pytest.raises(PatchHubError, match="algebra") as caught:
+        Patch.from_files({**patch.files(), "patch.json": sets})
+    assert caught.value.code == "E118"
+
+
+@pytest.mark.parametrize("role", ["columns", "vector", "values"])
+def test_a_sparse_patch_without_one_of_its_tensors(role: str) -> None:
+    tensors = storage.decode(sparse().files()["patch.safetensors"], what="x")
+    del tensors[f"h.0.fc.weight/{role}"]
+    with pytest.raises(PatchHubError, match=role) as caught:
+        Patch.from_files(resigned(sparse(), dense=storage.encode(tensors)))
+    assert caught.value.code == "E118"
 
 
 def test_manifests_that_do_not_follow_from_the_tensors() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from patchhub.composer.update import Terms
-from patchhub.kinds import kind_of
+from patchhub.kinds import Roles, kind_of
 from patchhub.loading import LoadedBase, load_base
 from patchhub.manifest import Kind, Orientation, Site
 from tests.pico import pico_directory
@@ -21,7 +21,7 @@ from tests.reference.exact_sum_reference import FORMATS, compose_element, low_ra
 
 DTYPES = {name: getattr(torch, name) for name in FORMATS}
 STORED = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
-LOW_RANK, DENSE = kind_of(Kind.LOW_RANK), kind_of(Kind.DENSE)
+LOW_RANK, DENSE, SPARSE = map(kind_of, (Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE))
 
 
 def site_of(base: Tensor, orientation: Orientation = Orientation.OUT_IN) -> Site:
@@ -41,6 +41,8 @@ def expected(base: Tensor, terms: Terms) -> list[list[float]]:
     for _, roles in terms:
         if "delta" in roles:
             deltas.append([[Fraction(x) for x in row] for row in roles["delta"].tolist()])
+        elif "values" in roles:
+            deltas.append(_lines(roles, *base.shape))
         else:
             deltas.append(low_rank_delta(roles["A"].tolist(), roles["B"].tolist()))
     form = str(base.dtype).removeprefix("torch.")
@@ -53,12 +55,27 @@ def expected(base: Tensor, terms: Terms) -> list[list[float]]:
     ]
 
 
+def _lines(roles: Roles, d_out: int, d_in: int) -> list[list[Fraction]]:
+    """What a sparse patch adds."""
+    found = [[Fraction()] * d_in for _ in range(d_out)]
+    for line, which in zip(roles["columns"].tolist(), roles["vector"].tolist(), strict=True):
+        for row, x in zip(found, roles["values"][which].tolist(), strict=True):
+            row[line] += Fraction(x)
+    return found
+
+
 def low_rank(A: Any, B: Any) -> tuple[Any, dict[str, Tensor]]:
     return LOW_RANK, {"A": torch.as_tensor(A).float(), "B": torch.as_tensor(B).float()}
 
 
 def dense(delta: Any) -> tuple[Any, dict[str, Tensor]]:
     return DENSE, {"delta": torch.as_tensor(delta).float()}
+
+
+def columns(entries: set[tuple[int, int]], values: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A sparse update by pairs of a column and the vector added to it."""
+    index, vector = torch.tensor(sorted(entries), dtype=torch.int32).T.contiguous()
+    return SPARSE, {"columns": index, "vector": vector, "values": torch.as_tensor(values).float()}
 
 
 @st.composite
@@ -80,8 +97,13 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, Terms]:
     terms = []
     for _ in range(draw(st.integers(1, 20))):
         shift = 2.0 ** draw(st.sampled_from([0, 0, -1, -8, -9, -11, -12, -24, -25, -40]))
-        if draw(st.booleans()):
+        choice = draw(st.integers(0, 3))
+        if choice == 0:
             terms.append(dense(numbers(d_out, d_in, scale=scale * shift)))
+        elif choice == 1:
+            places = draw(st.sets(st.integers(0, d_in - 1), min_size=1))
+            entries = {(place, which) for place in places for which in (0, 1)}
+            terms.append(columns(entries, numbers(2, d_out, scale=scale * shift)))
         else:
             rank = draw(st.integers(1, 8))
             A = numbers(rank, d_in, scale=shift)
@@ -98,7 +120,8 @@ def large(dtype: torch.dtype) -> tuple[Tensor, Terms]:
         )
         for r in (1, 2, 3, 8, 64)
     ]
-    return base, [*terms, dense(torch.randn(96, 160, generator=make) * 1e-3)]
+    shared = columns({(9, 0), (9, 1), (150, 1)}, torch.randn(2, 96, generator=make) * 0.01)
+    return base, [*terms, shared, dense(torch.randn(96, 160, generator=make) * 1e-3)]
 
 
 def loaded(parent: Path, family: str = "gpt2", dtype: torch.dtype = torch.float32) -> LoadedBase:

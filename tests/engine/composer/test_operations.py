@@ -24,7 +24,7 @@ from patchhub.manifest import Kind, Orientation
 from patchhub.patch import Patch
 from patchhub.sites import is_in_out, module_of, parameter_for
 from tests.engine.composer.support import same
-from tests.engine.stacks import model_bytes, patch_on
+from tests.engine.stacks import columns_on, model_bytes, patch_on
 from tests.pico import pico_directory
 from tests.reference.exact_sum_reference import compose_element
 
@@ -154,12 +154,17 @@ def term(patch: Patch, tensor: str, at: tuple[int, ...]) -> Fraction:
         return Fraction(0)
     if "delta" in roles:
         return Fraction(float(roles["delta"][at]))
+    if "values" in roles:
+        axis = "rows" if "rows" in roles else "columns"
+        line, across = (at[-1], at[0]) if axis == "columns" else (at[0], 0)
+        chosen = roles["vector"][roles[axis] == line].tolist()
+        return sum((Fraction(float(roles["values"][i, across])) for i in chosen), Fraction(0))
     row, column = roles["B"][at[0]].tolist(), roles["A"][:, at[1]].tolist()
     return sum((Fraction(b) * Fraction(a) for b, a in zip(row, column, strict=True)), Fraction(0))
 
 
 def assortment(base: LoadedBase) -> list[Patch]:
-    """Both kinds, on projections, embedding, head, norms and biases; one pair cancels out."""
+    """All kinds, on projections, embedding, head, norms and biases; one pair cancels out."""
     arch, there = base.arch, dict(base.model.named_parameters())
     outs = [stack.mlp_out.format(i) for stack in arch.stacks.values() for i in (0, 1)]
     ins = [path for name in arch.stacks for path in arch.paths("mlp_in", 1, base.model, name)]
@@ -182,6 +187,7 @@ def assortment(base: LoadedBase) -> list[Patch]:
         patch_on(base, [*weights[:1], *small[:1], ends[1]], seed=8, rank=None, scale=0.3),
         patch_on(base, weights[1:3], seed=9, rank=None, scale=1e-6),
         patch_on(base, [ends[0], weights[-1]], seed=10, rank=None),
+        columns_on(base, [*weights[:2], ends[0], *small[:1]], seed=11),
     ]
     return [*patches, negative(base, patches[1]), negative(base, patches[7])]
 

@@ -17,7 +17,7 @@ from patchhub.patch import Patch
 from patchhub.sites import is_in_out, module_of
 from tests.engine.checkpoint.conftest import parameter_bytes
 from tests.engine.families.support import CASES, DTYPES, base_of, logits
-from tests.engine.stacks import patch_on
+from tests.engine.stacks import columns_on, patch_on
 from tests.pico import ARCHITECTURES
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,13 @@ def dense(base: LoadedBase, *, seed: int = 1) -> Patch:
     there = dict(base.model.named_parameters())
     names = [f"{owner}.{end}" for owner in owners for end in ("weight", "bias")]
     return patch_on(base, [name for name in names if name in there], seed=seed, rank=None)
+
+
+def lines(base: LoadedBase) -> Patch:
+    """Of columns of a down-projection and of the embedding, and of elements of a norm."""
+    stack = base.arch.decoder
+    owners = (base.arch.embedding, stack.mlp_out.format(1), stack.final_norm)
+    return columns_on(base, [f"{owner}.weight" for owner in owners], seed=2)
 
 
 def fresh(base: LoadedBase, directory: Path) -> LoadedBase:
@@ -87,7 +94,7 @@ def test_a_directory_holds_what_the_composer_composes(
     base = base_of(family, None, dtype, shards)
     assert len(list(base.directory.glob("model*.safetensors"))) >= shards
     assert (base.directory / "model.safetensors.index.json").is_file() == (shards > 1)
-    both, target = [low_rank(base), dense(base)], tmp_path / "served"
+    both, target = [low_rank(base), dense(base), lines(base)], tmp_path / "served"
     bare = parameter_bytes(base.model)
     for stack in (both, both[1:], []):
         materialise(target, base.directory, base.fingerprint, stack)
