@@ -69,3 +69,49 @@ def ridge_primal(factor: Tensor, keys: Tensor, ridge: float) -> Tensor:
     """`ridge_rows` by an ``(f, f)`` system: ``A = (ρC + KKᵀ)⁻¹ K``."""
     wide = keys.double()
     return solve(factorise(ridge * (factor @ factor.T) + wide @ wide.T), wide)
+
+
+def spectrum(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues ``(n,)``, ascending, and eigenvectors ``(n, n)`` of C, in float64."""
+    values, vectors = torch.linalg.eigh(moment.double())
+    return values, vectors
+
+
+def confined_rows(basis: Tensor, keys: Tensor, past: Tensor, ridge: float) -> Tensor:
+    """``A`` of shape ``(f, n)`` such that the update ``R Aᵀ`` reads a subspace only.
+
+    With ``P = basis basisᵀ`` it is AlphaEdit's ``[P(KKᵀ + SSᵀ) + ρI]⁻¹ P K``; S are the past keys,
+    whose outputs should stay. There are as many unknowns as keys, or as dimensions of the subspace,
+    whichever are fewer.
+
+    Args:
+        basis: Orthonormal columns that span the subspace, ``(f, r)``.
+        keys: ``K``, one key per column, ``(f, n)``.
+        past: ``S``, ``(f, m)``; m may be 0.
+        ridge: ρ ≥ 0; with 0 the keys' parts in the subspace must be independent.
+
+    Raises:
+        InvalidInputError: E145, the system is singular.
+
+    Source: Fang et al. 2025, arXiv:2410.02355, eq. 14.
+    """
+    if keys.shape[1] + past.shape[1] < basis.shape[1]:
+        return confined_dual(basis, keys, past, ridge)
+    return confined_primal(basis, keys, past, ridge)
+
+
+def confined_dual(basis: Tensor, keys: Tensor, past: Tensor, ridge: float) -> Tensor:
+    """`confined_rows` by an ``(n + m, n + m)`` system: ``Q (QᵀQ + ρI)⁻¹``, its first n columns."""
+    inside = basis.T @ torch.cat([keys, past], dim=1).double()
+    gram = inside.T @ inside
+    gram.diagonal().add_(ridge)
+    first = torch.eye(gram.shape[0], keys.shape[1], dtype=torch.float64)
+    return basis @ (inside @ solve(factorise(gram), first))
+
+
+def confined_primal(basis: Tensor, keys: Tensor, past: Tensor, ridge: float) -> Tensor:
+    """`confined_rows` by an ``(r, r)`` system: ``B (BᵀKKᵀB + BᵀSSᵀB + ρI)⁻¹ BᵀK``."""
+    inside, held = basis.T @ keys.double(), basis.T @ past.double()
+    system = inside @ inside.T + held @ held.T
+    system.diagonal().add_(ridge)
+    return basis @ solve(factorise(system), inside)

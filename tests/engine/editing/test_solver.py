@@ -5,11 +5,15 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.solver import (
+    confined_dual,
+    confined_primal,
+    confined_rows,
     factorise,
     ridge_dual,
     ridge_primal,
     ridge_rows,
     solve,
+    spectrum,
 )
 from patchhub.errors import InvalidInputError
 
@@ -31,6 +35,17 @@ def test_primal_dual_and_the_textbook_formula_agree(n: int, ridge: float) -> Non
     for rows in (ridge_rows, ridge_primal, ridge_dual):
         update = residuals @ rows(factor, keys, ridge).T
         assert torch.allclose(update, textbook, rtol=1e-9, atol=1e-12)
+
+
+def test_a_ridge_beyond_bounds_leaves_nothing_of_the_update() -> None:
+    moment, keys, residuals = problem(5)
+    sizes = [
+        float((residuals @ ridge_rows(factorise(moment), keys, ridge).T).norm())
+        for ridge in (1.0, 1e6, 1e12)
+    ]
+    assert sizes[0] > 0.1
+    assert sizes[1] < 1e-4
+    assert sizes[2] < 1e-10
 
 
 def test_without_ridge_the_residuals_are_met_exactly() -> None:
@@ -66,3 +81,34 @@ def test_a_singular_matrix_is_a_typed_error() -> None:
     with pytest.raises(InvalidInputError) as error:
         factorise(keys @ keys.T)
     assert error.value.code == "E145"
+
+
+def half_space(seed: int = 1) -> Tensor:
+    """Eigenvectors of the smaller half of a random moment's eigenvalues, ``(24, 12)``."""
+    values, vectors = spectrum(problem(1, seed)[0])
+    assert bool((values[:-1] <= values[1:]).all())
+    return vectors[:, :12]
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 0), (3, 5), (9, 30), (20, 0)])
+@pytest.mark.parametrize("ridge", [1e-3, 10.0])
+def test_confined_updates_by_both_forms_equal_the_published_one(
+    n: int, m: int, ridge: float
+) -> None:
+    basis, keys, residuals = half_space(), *problem(n)[1:]
+    past = problem(m or 1, 7)[1][:, :m]
+    project = basis @ basis.T
+    system = project @ (keys @ keys.T + past @ past.T) + ridge * torch.eye(24, dtype=torch.float64)
+    published = torch.linalg.solve(system, project @ keys @ residuals.T).T
+    for rows in (confined_rows, confined_dual, confined_primal):
+        update = residuals @ rows(basis, keys, past, ridge).T
+        assert torch.allclose(update, published, rtol=1e-9, atol=1e-12)
+        assert float((update - update @ project).abs().max()) < 1e-12 * float(update.abs().max())
+
+
+def test_confined_without_ridge_meets_the_residuals_inside_and_keeps_the_past() -> None:
+    basis, keys, residuals = half_space(), *problem(4)[1:]
+    past = problem(3, 7)[1]
+    update = residuals @ confined_rows(basis, keys, past, 0.0).T
+    assert torch.allclose(update @ keys, residuals, rtol=1e-9, atol=1e-11)
+    assert float((update @ past).abs().max()) < 1e-10
