@@ -125,9 +125,10 @@ def _check(kind: str, pairs: Sequence[tuple[str, str]]) -> None:
     model, tokenizer = _model(kind), _tokenizer(kind)
     forced = teacher_force(model, tokenizer, pairs)
     compared = prefer(model, tokenizer, [(prompt, answer, "x") for prompt, answer in pairs])
-    for (prompt, answer), found, preference in zip(pairs, forced, compared, strict=True):
+    for (prompt, answer), found, (preference, along) in zip(pairs, forced, compared, strict=True):
         before, wanted = split(tokenizer, prompt, answer)
         rows = decoder_rows(_slow(kind), before, wanted)
+        assert found == along
         assert found.wanted == tuple(wanted)
         assert found.predicted == tuple(rows.argmax(1).tolist())
         assert preference.answer == pytest.approx(mean_log_probability(rows, wanted), abs=1e-4)
@@ -202,7 +203,7 @@ def test_a_third_party_model_scores_as_single_steps_do() -> None:
             return double(torch.tensor([list(ids)])).logits[0, -1].numpy()
 
     pairs = [pair for pair in EDGES if pair[0]]
-    for (prompt, answer), found in zip(
+    for (prompt, answer), (found, _) in zip(
         pairs, prefer(model, tokenizer, [(p, a, "Lily") for p, a in pairs]), strict=True
     ):
         before, wanted = split(tokenizer, prompt, answer)
