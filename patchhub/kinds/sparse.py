@@ -133,6 +133,24 @@ class Sparse:
         return {s.tensor: {r: tensors[_key(s, r)] for r in payload[s.tensor]} for s in sites}
 
 
+def columns(parts: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of a site from what each of several edits adds to it.
+
+    Args:
+        parts: Columns (n,), each once, and what is added to them: one vector (1, d_out) for all, or
+            (n, d_out).
+    """
+    entries: list[tuple[int, int]] = []
+    vectors = 0
+    for places, values in parts:
+        own = range(vectors, vectors + len(values)) if len(values) > 1 else [vectors] * len(places)
+        entries += zip(places.tolist(), own, strict=True)
+        vectors += len(values)
+    index, vector = torch.tensor(sorted(entries), dtype=torch.int32).T.contiguous()
+    values = torch.cat([values.float() for _, values in parts])
+    return {COLUMNS: index, VECTOR: vector, VALUES: values}
+
+
 def _axis(roles: Roles) -> str:
     """Which lines the entries name; validation refuses tensors that say neither or both."""
     return ROWS if ROWS in roles else COLUMNS

@@ -47,6 +47,8 @@ def dtype_name(dtype: torch.dtype) -> str:
 def view_bytes(tensor: Tensor) -> memoryview:
     """The tensor's bytes, row by row, as safetensors stores them; not copied if they lie so."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
+    # A single number counts as contiguous whatever its stride, but has no view as bytes then.
+    flat = flat.as_strided(flat.shape, (1,))
     return flat.view(torch.uint8).numpy().data
 
 

@@ -227,7 +227,7 @@ def test_tensors_survive_storage_bit_by_bit(dtype: str) -> None:
     raw = torch.randint(0, high, (3, 2, kind.itemsize), dtype=torch.uint8)
     tensor = raw.view(kind).reshape(3, 2)
     assert storage.dtype_name(kind) == dtype
-    for view in (tensor, tensor.T, tensor[:, 1], tensor[0, 0], tensor[:0]):
+    for view in (tensor, tensor.T, tensor[:, 1], tensor[:1, 1], tensor[0, 0], tensor[:0]):
         data = storage.to_bytes(view)
         back = storage.from_bytes(dtype, tuple(view.shape), data)
         assert (back.dtype, back.shape) == (view.dtype, view.shape)
