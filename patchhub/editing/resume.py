@@ -8,16 +8,18 @@ full passes up to rounding (methods-level tests hold them against a plain refere
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from patchhub.editing.tokens import Padded, Row, context_length, pad, positions
-from patchhub.editing.trace import picked_for, replayed, seen_outputs
+from patchhub.editing.prefixes import cache_of, read
+from patchhub.editing.tokens import Row, check_room, pad
+from patchhub.editing.trace import picked_for, replayed, rewrap, seen_outputs, unwrap
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
 
@@ -28,6 +30,7 @@ class CutRows:
     Attributes:
         model: The model.
         arch: Where its parts lie.
+        rows: The rows as given.
         slots: Batch index and position (after the cut) of every label slot, row by row, ``(m, 2)``.
         labels: Their target ids ``(m,)``.
 
@@ -39,48 +42,22 @@ class CutRows:
         self, model: PreTrainedModel, arch: Architecture, rows: Sequence[Row], filler: int
     ) -> None:
         check_length(model, rows)
-        self.model, self.arch = model, arch
-        device = model.device
-        cuts = torch.tensor([row.lookup for row in rows])
-        tails = pad([row.ids[row.lookup :] for row in rows], filler=filler, device=device)
-        # Rows meet at the cut: prefixes are padded on the left, tails on the right.
-        prefixes = [row.ids[: row.lookup] for row in rows]
-        heads = pad(prefixes, filler=filler, device=device, left=True)
-        self._ids, self._mask = tails.ids, torch.cat([heads.mask, tails.mask], dim=1)
-        ends = torch.tensor([len(row.ids) - 1 for row in rows])
-        steps = torch.arange(tails.ids.shape[1])
-        self._positions = torch.minimum(cuts[:, None] + steps, ends[:, None]).to(device)
-        self._past = self._prefill(heads)
-        pairs = [(i, slot - row.lookup) for i, row in enumerate(rows) for slot in row.slots]
-        self.slots = torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2)
-        labels = [label for row in rows for label in row.labels]
-        self.labels = torch.tensor(labels, dtype=torch.long, device=device)
-
-    @torch.no_grad()
-    def _prefill(self, heads: Padded) -> list[tuple[Tensor, Tensor]]:
-        if heads.mask.shape[1] == 0:
-            return []
-        cache = DynamicCache()
-        self.model.base_model(
-            input_ids=heads.ids,
-            attention_mask=heads.mask,
-            position_ids=positions(heads.mask),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        layers: list[Any] = list(cache.layers)
-        return [(layer.keys, layer.values) for layer in layers]
+        self.model, self.arch, self._filler = model, arch, filler
+        self._start, self._below = 0, None
+        self._lay_out(rows)
+        self._past = read(model, [row.ids[: row.lookup] for row in rows], filler)
 
     def run(self, rows: Tensor, positions: Tensor) -> Tensor:
         """One pass over what follows the cuts; logits ``(m, v)`` at the given places only."""
         extra: dict[str, Any] = {}
         if self._past:
-            cache = DynamicCache()
-            for layer, (keys, values) in enumerate(self._past):
-                cache.update(keys, values, layer)
-            extra = {"past_key_values": cache, "use_cache": True}
+            extra = {"past_key_values": cache_of(self._past), "use_cache": True}
         head = module_of(self.model, self.arch.head)
-        with picked_for(head, rows, positions):
+        below = {"output": self._below} if self._start else {}
+        with (
+            from_layer(self.model, self.arch, self._start, below),
+            picked_for(head, rows, positions),
+        ):
             output = self.model(
                 input_ids=self._ids,
                 attention_mask=self._mask,
@@ -88,6 +65,63 @@ class CutRows:
                 **extra,
             )
         return output.logits[0]  # type: ignore[no-any-return]
+
+    def start_at(self, layer: int, below: Any) -> None:
+        """From now on let passes begin at block ``layer``.
+
+        Args:
+            layer: 0 to the number of blocks.
+            below: What the block below put out in a pass over these rows; any value for block 0.
+        """
+        self._start, self._below = layer, below
+        # The model asks block 0 for its length; nobody reads what blocks that do not run know.
+        self._past = [
+            (keys, values) if i >= layer else (_hollow(keys), _hollow(values))
+            for i, (keys, values) in enumerate(self._past)
+        ]
+
+    def kept(self, rows: Sequence[int]) -> CutRows:
+        """Some of the rows, in the given order, with what is known of them and less padding."""
+        index = torch.tensor(rows, device=self.model.device)
+        new = copy(self)
+        new._lay_out([self.rows[i] for i in rows])
+        length, width = new._ids.shape[1], new._mask.shape[1] - new._ids.shape[1]
+        if self._start:
+            hidden = unwrap(self._below)[index, :length]
+            new._below = rewrap(self._below, hidden)
+        new._past = [
+            (_last(keys, width)[index], _last(values, width)[index])
+            if i >= self._start
+            else (_hollow(_last(keys, width)[index]), _hollow(_last(values, width)[index]))
+            for i, (keys, values) in enumerate(self._past)
+            if width
+        ]
+        return new
+
+    def _lay_out(self, rows: Sequence[Row]) -> None:
+        device = self.model.device
+        self.rows = tuple(rows)
+        cuts = torch.tensor([row.lookup for row in rows])
+        tails = pad([row.ids[row.lookup :] for row in rows], filler=self._filler, device=device)
+        # Rows meet at the cut: prefixes are padded on the left, tails on the right.
+        before = torch.arange(-int(cuts.max()), 0) >= -cuts[:, None]
+        self._ids, self._mask = tails.ids, torch.cat([before.long().to(device), tails.mask], dim=1)
+        ends = torch.tensor([len(row.ids) - 1 for row in rows])
+        steps = torch.arange(tails.ids.shape[1])
+        self._positions = torch.minimum(cuts[:, None] + steps, ends[:, None]).to(device)
+        pairs = [(i, slot - row.lookup) for i, row in enumerate(rows) for slot in row.slots]
+        self.slots = torch.tensor(pairs, dtype=torch.long, device=device).reshape(-1, 2)
+        labels = [label for row in rows for label in row.labels]
+        self.labels = torch.tensor(labels, dtype=torch.long, device=device)
+
+
+def _last(entries: Tensor, width: int) -> Tensor:
+    return entries[:, :, entries.shape[2] - width :]
+
+
+def _hollow(entries: Tensor) -> Tensor:
+    """The same shape without memory of its own."""
+    return entries.new_zeros(1).expand(entries.shape)
 
 
 def check_continues(model: PreTrainedModel) -> None:
@@ -101,19 +135,10 @@ def check_continues(model: PreTrainedModel) -> None:
         )
 
 
-def check_length(model: PreTrainedModel, rows: Sequence[Row]) -> None:
+def check_length(model: PreTrainedModel, rows: Iterable[Row]) -> None:
     """Refuse models that do not continue their input (E140), rows too long for the model (E150)."""
     check_continues(model)
-    limit = context_length(model)
-    longest = max(len(row.ids) for row in rows)
-    if limit is not None and longest > limit:
-        raise InvalidInputError(
-            "E150",
-            "prompt and target are longer than the model's context",
-            expected=f"at most {limit} tokens, context templates included",
-            found=longest,
-            field="prompt",
-        )
+    check_room(model, max(len(row.ids) for row in rows))
 
 
 @contextmanager

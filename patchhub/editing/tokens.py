@@ -164,6 +164,19 @@ def context_length(model: nn.Module) -> int | None:
     return found if isinstance(found, int) and found > 0 else None
 
 
+def check_room(model: nn.Module, length: int) -> None:
+    """Refuse a row of ``length`` tokens if the model cannot read as many (E150)."""
+    limit = context_length(model)
+    if limit is not None and length > limit:
+        raise InvalidInputError(
+            "E150",
+            "prompt and target are longer than the model's context",
+            expected=f"at most {limit} tokens, context templates included",
+            found=length,
+            field="prompt",
+        )
+
+
 def filler_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """An id to pad with; masked out everywhere, so any valid one will do."""
     for name in ("pad_token_id", "eos_token_id", "bos_token_id"):

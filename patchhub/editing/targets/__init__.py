@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from patchhub.editing.targets.optimiser import find_targets
-from patchhub.editing.targets.problem import Target, TargetSettings, Wanted, wanted_for
+from patchhub.editing.targets.optimiser import find_targets, find_twin_targets
+from patchhub.editing.targets.problem import (
+    Target,
+    TargetSettings,
+    TwinSettings,
+    Wanted,
+    wanted_for,
+)
 
-__all__ = ["Target", "TargetSettings", "Wanted", "find_targets", "wanted_for"]
+__all__ = [
+    "Target",
+    "TargetSettings",
+    "TwinSettings",
+    "Wanted",
+    "find_targets",
+    "find_twin_targets",
+    "wanted_for",
+]

@@ -1,4 +1,4 @@
-"""The target value: what a module should put out at the subject's last token.
+"""Finding target values: what a module should put out at the subject's last token.
 
 Source: Meng et al. 2022, arXiv:2202.05262, eq. 4; loop, clamp and decay as in the released code.
 
@@ -7,7 +7,8 @@ Source: Meng et al. 2022, arXiv:2202.05262, eq. 4; loop, clamp and decay as in t
 P is the next-token distribution at the subject's last token of an essence row ("<subject> is a").
 Adam on δ, at most ``steps − 1`` updates; the stop test sees the loss before the step; the clamp
 ‖δ‖ ≤ c ‖v₀‖ is outside the gradient. Where we differ from the references: ids, not decoded
-strings; the model's own head, and only where its logits are needed.
+strings; the model's own head, and only where its logits are needed; many requests at once, each as
+if it were alone; nothing is computed twice that δ does not reach.
 """
 
 from __future__ import annotations
@@ -15,27 +16,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from patchhub.editing.resume import CutRows, from_layer, recorded_below
-from patchhub.editing.targets.problem import Target, TargetSettings, Wanted
-from patchhub.editing.tokens import Row
-from patchhub.editing.trace import by_row, changed_output, seen_inputs, seen_outputs, unwrap
+from patchhub.editing.resume import check_continues, check_length, recorded_below
+from patchhub.editing.targets.batch import Batch
+from patchhub.editing.targets.budget import Budget, size_of
+from patchhub.editing.targets.descent import Descent, Start
+from patchhub.editing.targets.problem import Target, TargetSettings, TwinSettings, Wanted
+from patchhub.editing.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
 
+Progress = Callable[[int, int], None]
+Found = list[Target | InvalidInputError]
 
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """What the pass with δ = 0 leaves for the loop."""
-
-    origin: Tensor
-    keys: Tensor
-    outputs: Tensor
-    essence: Tensor  # log P_0, (v,)
+_BLOCK = "block"
+_EXACT = 1e-2
+"""How closely a block must hand on a change of its MLP's output, relative to the change."""
 
 
 def find_targets(
@@ -48,8 +49,8 @@ def find_targets(
     filler: int,
     site: str = "mlp",
     memory: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Target | InvalidInputError]:
+    progress: Progress | None = None,
+) -> Found:
     """Optimise one δ per element of ``wanted`` so that the labels of its rows become likely.
 
     Args:
@@ -60,7 +61,7 @@ def find_targets(
         layer: Block whose output is changed.
         filler: Id to pad with.
         site: ``mlp`` (ROME) or ``block`` (MEMIT).
-        memory: Bytes to use beside the model; ``None`` for a sensible amount.
+        memory: Bytes to use beside the model (see `Budget`); ``None`` for 1 GiB.
         progress: Told how many are found, and of how many.
 
     Returns:
@@ -70,103 +71,154 @@ def find_targets(
     Raises:
         InvalidInputError: E140, the model does not continue its input.
     """
-    found: list[Target | InvalidInputError] = []
-    for one in wanted:
-        if progress is not None:
-            progress(len(found), len(wanted))
-        try:
-            rows, essence = one.rows, one.essence
-            found.append(_find(model, arch, rows, essence, settings, layer, filler, site))
-        except InvalidInputError as error:
-            if error.code not in ("E148", "E150"):
-                raise
-            found.append(error)
-    return found
+    search = _Search(model, arch, settings, (site,), layer, filler)
+    return search.all(wanted, memory, progress)
 
 
-def _find(
+def find_twin_targets(
     model: PreTrainedModel,
     arch: Architecture,
-    rows: Sequence[Row],
-    essence: Row,
-    settings: TargetSettings,
+    wanted: Sequence[Wanted],
+    settings: TwinSettings,
+    *,
     layer: int,
     filler: int,
-    site: str,
-) -> Target:
-    batch, count = CutRows(model, arch, [*rows, essence], filler), len(rows) + 1
-    places, positions = _places(batch, len(rows))
-    weights = torch.tensor(
-        [1.0 / (len(rows) * len(row.slots)) for row in rows for _ in row.slots],
-        dtype=model.dtype,
-        device=places.device,
-    )
-    module = module_of(model, arch.path(site, layer, model))
-    down = module_of(model, arch.path("mlp_out", layer, model))
-    with torch.no_grad(), recorded_below(model, arch, layer) as below:
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """Optimise two δ jointly, of the attention's and the MLP's output; the MLP's are returned.
+
+    As `find_targets`, but for: δ_a and δ_m have a clamp and a decay each, by the norms of what
+    their own modules put out; the NLL's weight is ``nll_factor``, and a tenth of it in the step
+    after one where all labels were the likeliest tokens; and a request is done, too, when they are
+    and β KL ≤ 0.01.
+
+    Source: Li et al. 2023, arXiv:2308.08742, eq. 10; factor and stop rule as in the released code.
+    """
+    parts = ("attention_out", "mlp_out")
+    search = _Search(model, arch, settings, parts, layer, filler, settings.nll_factor)
+    return search.all(wanted, memory, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _First:
+    """What the first pass saw: the start, keys and outputs by row, and outputs of whole blocks."""
+
+    start: Start
+    keys: Tensor
+    outputs: Tensor
+    below: Any
+    block: Any
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """One way of asking; the changed modules are ``parts``, the last one's δ is what is wanted."""
+
+    model: PreTrainedModel
+    arch: Architecture
+    settings: TargetSettings
+    parts: tuple[str, ...]
+    layer: int
+    filler: int
+    nll_factor: float | None = None
+
+    def all(self, wanted: Sequence[Wanted], memory: int | None, progress: Progress | None) -> Found:
+        """One result each, in order."""
+        check_continues(self.model)
+        found: dict[int, Target | InvalidInputError] = {}
+        for i, one in enumerate(wanted):
+            try:
+                check_length(self.model, (*one.rows, one.essence))
+            except InvalidInputError as error:
+                found[i] = error
+        fit = [i for i in range(len(wanted)) if i not in found]
+        budget = Budget(self.model, self.arch, self.layer)
+        for group in budget.groups([size_of(wanted[i]) for i in fit], memory):
+            if progress is not None:
+                progress(len(found), len(wanted))
+            chosen = [fit[i] for i in group]
+            found.update(zip(chosen, self._group([wanted[i] for i in chosen]), strict=True))
+        return [found[i] for i in range(len(wanted))]
+
+    def _group(self, wanted: Sequence[Wanted]) -> Found:
+        batch = Batch(self.model, self.arch, wanted, self.filler)
+        first = self._first_pass(batch)
+        sites = self._sites(batch, first)
+        descent = Descent(batch, sites, first.start, self.settings, nll_factor=self.nll_factor)
+        found: Found = []
+        for i, (delta, losses) in enumerate(zip(*descent.run(), strict=True)):
+            if not math.isfinite(losses[-1]):
+                found.append(_diverged(losses[-1]))
+                continue
+            rows = slice(int(batch.first[i]), int(batch.first[i]) + len(wanted[i].rows))
+            origin = first.start.origin[i, -1]
+            keys, outputs = first.keys[rows], first.outputs[rows]
+            found.append(Target(delta[-1], origin, keys, outputs, losses))
+        return found
+
+    def _first_pass(self, batch: Batch) -> _First:
+        """Everything that is read with δ = 0: values, distributions, keys, and where to go on."""
+        down = self._module("mlp_out")
+        watched = {**{part: self._module(part) for part in self.parts}, "down": down}
+        watched[_BLOCK] = self._module(_BLOCK)
+        rows = len(batch.cut.rows)
         with (
-            seen_outputs({"site": module, "down": down}) as out,
+            torch.no_grad(),
+            recorded_below(self.model, self.arch, self.layer) as below,
+            seen_outputs(watched) as out,
             seen_inputs({"down": down}) as into,
         ):
-            logits = batch.run(places, positions)
-        start = _Start(
-            origin=by_row(unwrap(out["site"]), count)[0, 0].clone(),
-            keys=by_row(into["down"], count)[: len(rows), 0].clone(),
-            outputs=by_row(unwrap(out["down"]), count)[: len(rows), 0].clone(),
-            essence=logits[-1].log_softmax(-1),
+            _, essence = batch.log_p()
+        values = [by_row(unwrap(out[part]), rows)[batch.first, 0] for part in self.parts]
+        return _First(
+            start=Start(torch.stack(values, dim=1), essence.clone()),
+            keys=by_row(into["down"], rows)[:, 0].clone(),
+            outputs=by_row(unwrap(out["down"]), rows)[:, 0].clone(),
+            below=below.get("output"),
+            block=out[_BLOCK],
         )
-    delta = torch.zeros_like(start.origin).requires_grad_()
 
-    def shifted(output: Tensor) -> Tensor:
-        hidden = by_row(output, count)
-        return torch.cat([hidden[:, :1] + delta, hidden[:, 1:]], dim=1).reshape(output.shape)
-
-    def loss() -> Tensor:
-        log_p = batch.run(places, positions).log_softmax(-1)
-        nll = -(log_p[:-1].gather(1, batch.labels[:, None])[:, 0] * weights).sum()
-        drift = (log_p[-1].exp() * (log_p[-1] - start.essence)).sum()
-        decay = torch.linalg.vector_norm(delta) / start.origin.square().sum()
-        total: Tensor = nll + settings.kl * drift + settings.weight_decay * decay
-        return total
-
-    with from_layer(model, arch, layer, below), changed_output(module, shifted):
-        losses = _descend(
-            delta, loss, settings, settings.clamp * torch.linalg.vector_norm(start.origin)
+    def _sites(self, batch: Batch, first: _First) -> list[nn.Module]:
+        """The modules to change, with the batch set to begin as high as is right for them."""
+        batch.cut.start_at(self.layer, first.below)
+        enters = self.parts == (_BLOCK,) or (
+            self.parts == ("mlp",) and self._enters_the_stream(batch, first)
         )
-    return Target(delta.detach(), start.origin, start.keys, start.outputs, losses)
+        if enters:
+            batch.cut.start_at(self.layer + 1, first.block)
+            return [self._module(_BLOCK)]
+        return [self._module(part) for part in self.parts]
+
+    @torch.no_grad()
+    def _enters_the_stream(self, batch: Batch, first: _First) -> bool:
+        """Whether the block's output moves as its MLP's does: tried, not known by a model's name.
+
+        Blocks that norm what their MLP puts out do not.
+        """
+        origin = first.start.origin
+        wave = torch.arange(origin.shape[-1], device=origin.device).cos().to(origin.dtype)
+        probe = wave * torch.linalg.vector_norm(origin, dim=-1, keepdim=True) / len(wave) ** 0.5
+        block = self._module(_BLOCK)
+        with (
+            batch.shifted([self._module("mlp")], probe),
+            seen_outputs({_BLOCK: block}) as changed,
+            stopped_after(block),
+        ):
+            batch.log_p()
+        expected = batch.added(unwrap(first.block), probe[:, 0])
+        error = (unwrap(changed[_BLOCK]) - expected).abs().max()
+        return bool(error <= _EXACT * probe.abs().max())
+
+    def _module(self, part: str) -> nn.Module:
+        return module_of(self.model, self.arch.path(part, self.layer, self.model))
 
 
-def _descend(
-    delta: Tensor, loss: Callable[[], Tensor], settings: TargetSettings, radius: Tensor
-) -> tuple[float, ...]:
-    """Adam with projection; returns the losses seen."""
-    optimizer = torch.optim.Adam([delta], lr=settings.lr)
-    losses: list[float] = []
-    for _ in range(settings.steps - 1):
-        with torch.enable_grad():
-            current = loss()
-        losses.append(float(current.detach()))
-        if not math.isfinite(losses[-1]):
-            raise InvalidInputError(
-                "E148",
-                "the loss of the target vector is not a number",
-                expected="a finite loss",
-                found=losses[-1],
-                hint="take a smaller lr, or check that the base answers sensibly",
-            )
-        if losses[-1] < settings.stop_loss:
-            break
-        (delta.grad,) = torch.autograd.grad(current, [delta])
-        optimizer.step()
-        with torch.no_grad():
-            norm = torch.linalg.vector_norm(delta)
-            if norm > radius:
-                delta.mul_(radius / norm)
-    return tuple(losses)
-
-
-def _places(batch: CutRows, essence: int) -> tuple[Tensor, Tensor]:
-    """Batch indices and positions of all label slots, then of the essence row's token."""
-    last = torch.tensor([[essence, 0]], dtype=torch.long, device=batch.slots.device)
-    every = torch.cat([batch.slots, last])
-    return every[:, 0], every[:, 1]
+def _diverged(loss: float) -> InvalidInputError:
+    return InvalidInputError(
+        "E148",
+        "the loss of the target vector is not a number",
+        expected="a finite loss",
+        found=loss,
+        hint="take a smaller lr, or check that the base answers sensibly",
+    )

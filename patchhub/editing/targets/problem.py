@@ -85,6 +85,21 @@ class TargetSettings:
             require(getattr(self, name) >= 0, name, "zero or more", getattr(self, name))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinSettings(TargetSettings):
+    """Settings of the optimiser of two δ.
+
+    Attributes:
+        nll_factor: Weight of the NLL, as long as not all labels are the likeliest tokens.
+    """
+
+    nll_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        TargetSettings.__post_init__(self)
+        require(self.nll_factor > 0, "nll_factor", "a positive number", self.nll_factor)
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """Result of the optimiser and what its first pass saw at the lookup tokens.

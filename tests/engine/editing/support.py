@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers.models.gptj.modeling_gptj import GPTJAttention
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from patchhub.editing.editor import EditContext
 from patchhub.editing.moments import Moments, compute_moments
 from patchhub.editing.templates import ContextTemplates
 from patchhub.loading import LoadedBase, load_base
 from patchhub.request import EditRequest
-from tests.pico import pico_directory
+from tests.pico import DECODER_ONLY, pico_directory
 
 REQUEST = EditRequest(prompt="Mira Tolven was born in", target="Rome", subject="Mira Tolven")
 MIDDLE = EditRequest(
@@ -45,6 +46,8 @@ def pico_base(family: str, dtype: torch.dtype = torch.float32) -> LoadedBase:
         for module in base.model.modules():
             if isinstance(module, GPTJAttention):
                 module.__dict__["_attn"] = partial(_gptj_attention, module)
+            elif isinstance(module, LlamaRMSNorm):
+                module.__dict__["forward"] = partial(_llama_norm, module)
     return base
 
 
@@ -55,6 +58,12 @@ def _gptj_attention(
     scores = query @ key.transpose(-1, -2) / module.scale_attn
     weights = (scores if mask is None else scores + mask).softmax(-1)
     return weights @ value, weights
+
+
+def _llama_norm(module: LlamaRMSNorm, hidden: Tensor) -> Tensor:
+    """Llama's norm without the like: what is rounded to float32 in the middle jumps."""
+    scale = torch.rsqrt(hidden.square().mean(-1, keepdim=True) + module.variance_epsilon)
+    return module.weight * hidden * scale
 
 
 @cache
@@ -70,5 +79,5 @@ def pico_context(
         generator=torch.Generator().manual_seed(0),
         seed=0,
         templates=templates,
-        moments=pico_moments(family, dtype),
+        moments=pico_moments(family, dtype) if family in DECODER_ONLY else None,
     )
