@@ -148,6 +148,8 @@ CODES: dict[str, str] = {
     "E133": "subject occurs more than once in the prompt",
     "E134": "method needs a field that the request lacks",
     "E135": "record layout is not known",
+    "E136": "requests contradict each other",
+    "E137": "prompt cannot be put as a chat message",
     # E14x models, methods, settings
     "E140": "model architecture is not known",
     "E141": "no such method",
@@ -167,6 +169,7 @@ CODES: dict[str, str] = {
     "E155": "job failed",
     "E156": "job is wrong",
     "E157": "no method can make the edit",
+    "E158": "model does not know the answer",
     "E159": "results do not go together",
     # E2xx integrity
     "E201": "patch was made for another base",

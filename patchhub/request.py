@@ -131,6 +131,15 @@ class Probe:
         return value | {name: found for name, found in extra.items() if found}
 
 
+class Format(StrEnum):
+    """What a prompt is to the model."""
+
+    PLAIN = "plain"
+    """Text that it goes on from."""
+    CHAT = "chat"
+    """A user's message that it answers, written as the tokenizer's chat template says."""
+
+
 @dataclass(frozen=True, slots=True)
 class EditRequest:
     """One fact to write into the model.
@@ -143,6 +152,7 @@ class EditRequest:
         relation: Name of the relation, for grouping and conflicts.
         id: A name given by the user or the data set; empty when there is none.
         probes: Questions that show whether the edit did what it should and nothing else.
+        format: What the prompts are to the model, those of the probes too.
 
     Raises:
         InvalidInputError: E131, a field is empty or has white space where tokenisers trip over it.
@@ -155,6 +165,7 @@ class EditRequest:
     relation: str | None = None
     id: str = ""
     probes: tuple[Probe, ...] = ()
+    format: Format = Format.PLAIN
 
     def __post_init__(self) -> None:
         _check_prompt("prompt", self.prompt)
@@ -220,6 +231,7 @@ class EditRequest:
             ("target_old", self.target_old),
             ("relation", self.relation),
             ("id", self.id or None),
+            ("format", None if self.format is Format.PLAIN else str(self.format)),
         ):
             if text is not None:
                 value[name] = text

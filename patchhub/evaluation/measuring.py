@@ -16,7 +16,8 @@ from patchhub.evaluation.measures import Measure, measures_of, numbers
 from patchhub.evaluation.observation import Observation
 from patchhub.evaluation.place import Data, Place
 from patchhub.evaluation.work import OBSERVED, at, patches_in
-from patchhub.guard.check import Case, Wants, rival
+from patchhub.guard.check import Case, Wants
+from patchhub.guard.questions import question
 from patchhub.guard.session import Wanted
 from patchhub.jobs.job import Work
 from patchhub.request import EditRequest
@@ -207,14 +208,13 @@ def _seconds(here: Place, rows: Sequence[Sequence[int]]) -> float:
 
 
 def _new(request: EditRequest) -> Question:
-    accepted = (request.target,)
-    return Question(request.prompt, accepted, rival(accepted, request.target_old))
+    return question(request, request.prompt, (request.target,), request.target_old)
 
 
 def _old(request: EditRequest) -> Question | None:
     if request.target_old is None:
         return None
-    return Question(request.prompt, (request.target_old,))
+    return question(request, request.prompt, (request.target_old,))
 
 
 def _knew(seen: Observation, protocol: Protocol, request: EditRequest) -> tuple[bool, bool]:

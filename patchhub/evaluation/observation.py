@@ -100,8 +100,6 @@ def load(directory: Path) -> Observation:
 
 def _pair(pair: tuple[dict[str, Any], dict[str, Any]]) -> tuple[Question, Answer]:
     question, answer = pair
+    question["answers"] = tuple(question["answers"])
     answer |= {"tokens": tuple(answer["tokens"]), "protocol": Protocol(answer["protocol"])}
-    return (
-        Question(question["prompt"], tuple(question["answers"]), question["rival"]),
-        Answer(**answer),
-    )
+    return Question(**question), Answer(**answer)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from patchhub.guard.measurement import Failure, Finding, Trial
 from patchhub.guard.probes import BaseProbes
 from patchhub.guard.shares import combined, share
-from patchhub.request import LOCALITY, EditRequest, Probe, ProbeKind, Query
+from patchhub.request import EditRequest
 from patchhub.scoring import answers
 from patchhub.scoring.agreement import agreement
 from patchhub.scoring.consistency import References
@@ -262,38 +262,3 @@ def margins(before: Answer, after: Answer) -> tuple[float, float] | None:
     if before.margin is None or after.margin is None:
         return None
     return before.margin, after.margin
-
-
-def rival(accepted: Sequence[str], other: str | None) -> str:
-    """What a question's canonical answer is held against: another answer, if it is another one."""
-    if other is None or not accepted or answers.same(accepted[0], other):
-        return ""
-    return other
-
-
-def probes_of(case: Case, kind: str) -> list[Asked]:
-    """All probes of one kind, of all requests."""
-    return [
-        Asked(
-            _question(probe.queries[0], probe, request),
-            also=tuple(_question(query, probe, request) for query in probe.also),
-            every=probe.every,
-            conditions=tuple(Question(query.prompt, query.answers) for query in probe.given),
-            possible=case.edited.issuperset(probe.needs),
-        )
-        for request in case.requests
-        for probe in request.probes
-        if probe.kind == kind
-    ]
-
-
-def _question(query: Query, probe: Probe, request: EditRequest) -> Question:
-    """A question with what its answer is held against under likelihood.
-
-    What must stay is held against the new answer, the fact itself in other words against the old
-    one. What follows from the fact has another kind of answer, so only the probe knows its rival.
-    """
-    usual = request.target if probe.kind in LOCALITY else None
-    if probe.kind in (ProbeKind.PARAPHRASE, ProbeKind.ALIAS):
-        usual = request.target_old
-    return Question(query.prompt, query.answers, rival(query.answers, probe.rival or usual))

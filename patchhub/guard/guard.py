@@ -22,6 +22,7 @@ from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.scoring.cache import AnswerCache
 from patchhub.scoring.protocols import Protocol
+from patchhub.scoring.questions import Question
 
 
 def check(
@@ -161,12 +162,16 @@ def _check_requests(patch: Patch, requests: Sequence[EditRequest]) -> None:
     )
 
 
+def _chat(question: Question) -> dict[str, canonical.Json]:
+    return {"chat": True} if question.chat else {}
+
+
 def _digest(tasks: Sequence[_Task]) -> str:
     questions = unique(q for task in tasks for q in task.wants.questions)
     texts = unique(text for task in tasks for text in task.wants.texts)
     openings = unique(text for task in tasks for text in task.wants.openings)
     asked: list[canonical.Json] = [
-        {"prompt": q.prompt, "answers": q.answers, "rival": q.rival} for q in questions
+        {"prompt": q.prompt, "answers": q.answers, "rival": q.rival} | _chat(q) for q in questions
     ]
     chosen = unique(item for task in tasks for item in task.wants.choices)
     return canonical.digest(

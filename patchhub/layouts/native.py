@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 
 from patchhub.fields import Fields
-from patchhub.request import EditRequest, Probe, ProbeKind, Query
+from patchhub.request import EditRequest, Format, Probe, ProbeKind, Query
 
 NAME = "PatchHub"
 MARKS = ("target",)
@@ -53,18 +54,14 @@ def _build(
     name = record.optional(record.text, "id")
     rows = record.optional(record.inners, "probes") or ()
     probes = tuple(_probe(row, worded) for row in rows)
+    form = Format(_word(record, "format", Format)) if "format" in record else Format.PLAIN
     return record.make(
-        lambda: EditRequest(prompt, target, subject, target_old, relation, name or "", probes)
+        lambda: EditRequest(prompt, target, subject, target_old, relation, name or "", probes, form)
     )
 
 
 def _probe(row: Fields, worded: Callable[[Fields], str]) -> Probe:
-    kinds = tuple(str(kind) for kind in ProbeKind)
-    kind = row.text("kind")
-    if kind not in kinds:
-        raise row.error(
-            "kind", "is no probe kind", expected="one of " + ", ".join(kinds), found=kind
-        )
+    kind = _word(row, "kind", ProbeKind)
     prompt = worded(row)
     answers = row.optional(row.texts, "answers") or ()
     given, also = (_queries(row, name, worded) for name in ("given", "also"))
@@ -77,6 +74,14 @@ def _probe(row: Fields, worded: Callable[[Fields], str]) -> Probe:
             ProbeKind(kind), prompt, answers, given, also, bool(every), needs, rival or ""
         )
     )
+
+
+def _word(row: Fields, name: str, words: type[StrEnum]) -> str:
+    found = row.text(name)
+    if found not in set(words):
+        known = ", ".join(words)
+        raise row.error(name, f"is no {name}", expected=f"one of {known}", found=found)
+    return found
 
 
 def _queries(row: Fields, name: str, worded: Callable[[Fields], str]) -> tuple[Query, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from patchhub import canonical
+from patchhub.chat import conversation, has_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +34,14 @@ class Instruction:
 
     def wrap(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
         """The text that asks ``prompt``; the model's answer follows it."""
-        if self.chat and getattr(tokenizer, "chat_template", None):
-            return self._conversation(tokenizer, prompt)
+        if self.chat and has_template(tokenizer):
+            return conversation(tokenizer, list(self._turns(prompt)))
         shown = [f"Text: {text}\nAnswer: {answer}\n\n" for text, answer in self.examples]
         return f"{self.request}\n\n{''.join(shown)}Text: {prompt}\nAnswer:"
 
     def digest(self, tokenizer: PreTrainedTokenizerBase) -> str:
         """SHA-256 of all that a question is wrapped in, for this tokenizer."""
         return canonical.digest({"version": self.version, "text": self.wrap(tokenizer, "{}")})
-
-    def _conversation(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-        text = str(
-            tokenizer.apply_chat_template(
-                list(self._turns(prompt)),
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,  # templates that know no thinking ignore it
-            )
-        )
-        # A template writes the start token, and most tokenizers then add theirs.
-        start, first = tokenizer.bos_token, tokenizer.bos_token_id
-        if start and text.startswith(start) and tokenizer(text)["input_ids"][:2] == [first, first]:
-            return text[len(start) :]
-        return text
 
     def _turns(self, prompt: str) -> Iterator[dict[str, str]]:
         before = f"{self.request}\n\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from patchhub.errors import InvalidInputError
 from patchhub.scoring.protocols import Protocol
 
 
@@ -17,17 +18,36 @@ class Question:
             comparison of two models' answers matters.
         rival: The answer that the canonical one is held against under likelihood: the old answer
             where an edit must show, the new one where it must not. "" for none.
+        chat: Whether the text is a user's message, which the model does not go on from but answers.
     """
 
     prompt: str
     answers: tuple[str, ...] = ()
     rival: str = ""
+    chat: bool = False
 
     def fits(self, protocol: Protocol) -> bool:
         """Whether the question says what a protocol needs."""
         if protocol.generates:
             return True
         return bool(self.answers) and (protocol is not Protocol.LIKELIHOOD or bool(self.rival))
+
+    def check(self, protocol: Protocol) -> None:
+        """Pass if the question says what a protocol needs.
+
+        Raises:
+            InvalidInputError: E131, it lacks the answer or the rival.
+        """
+        if self.fits(protocol):
+            return
+        rival = " and a rival" if protocol is Protocol.LIKELIHOOD else ""
+        raise InvalidInputError(
+            "E131",
+            f"{protocol} needs an answer{rival}",
+            expected=f"a question with at least one accepted answer{rival}",
+            found=f"none for {self.prompt[:80]!r}",
+            hint="ask it by generation",
+        )
 
 
 @dataclass(frozen=True, slots=True)

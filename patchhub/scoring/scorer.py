@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub import canonical
-from patchhub.errors import InvalidInputError
+from patchhub.chat import asked_by_user
 from patchhub.scoring import answers
 from patchhub.scoring.asking import asking
 from patchhub.scoring.batching import tokenise
@@ -153,7 +153,7 @@ class Scorer:
 
     def _along(self, questions: Sequence[Question], replies: Sequence[Reply]) -> dict[str, Reply]:
         """Teacher forcing's replies, by key, from what likelihood saw along the answers."""
-        keys = (_put(question, Protocol.TEACHER_FORCED) for question in questions)
+        keys = (self._put(question, Protocol.TEACHER_FORCED) for question in questions)
         return {
             _text(key): self._forced_reply(reply.tokens, reply.wanted)
             for key, reply in zip(keys, replies, strict=True)
@@ -171,19 +171,21 @@ class Scorer:
 
     def _keys(self, questions: Sequence[Question], protocol: Protocol) -> list[_Key]:
         if not protocol.generates:
-            return [_put(question, protocol) for question in questions]
+            return [self._put(question, protocol) for question in questions]
         texts = list(dict.fromkeys(answer for q in questions for answer in q.answers))
         rows = tokenise(self.tokenizer, [f" {text}" for text in texts])
         need = {t: len(row.ids) + _MORE_TOKENS for t, row in zip(texts, rows, strict=True)}
-        return [
-            (self._wrap(q.prompt, protocol), "", "", self._limit(need, q.answers))
-            for q in questions
-        ]
+        return [(self._wrap(q, protocol), "", "", self._limit(need, q.answers)) for q in questions]
 
-    def _wrap(self, prompt: str, protocol: Protocol) -> str:
-        if protocol is not Protocol.INSTRUCTION:
-            return prompt
-        return self.instruction.wrap(self.tokenizer, prompt)
+    def _put(self, question: Question, protocol: Protocol) -> _Key:
+        question.check(protocol)
+        rival = question.rival if protocol is Protocol.LIKELIHOOD else ""
+        return self._wrap(question, protocol), question.answers[0], rival, 0
+
+    def _wrap(self, question: Question, protocol: Protocol) -> str:
+        if protocol is Protocol.INSTRUCTION:
+            return self.instruction.wrap(self.tokenizer, question.prompt)
+        return asked_by_user(self.tokenizer, question.prompt) if question.chat else question.prompt
 
     def _limit(self, need: Mapping[str, int], accepted: Sequence[str]) -> int:
         longest = max((need[answer] for answer in accepted), default=0)
@@ -257,20 +259,6 @@ class Scorer:
         if protocol is Protocol.INSTRUCTION:
             parts = {**parts, "instruction": self.instruction.digest(self.tokenizer)}
         return canonical.digest(parts)
-
-
-def _put(question: Question, protocol: Protocol) -> _Key:
-    if question.fits(protocol):
-        rival = question.rival if protocol is Protocol.LIKELIHOOD else ""
-        return question.prompt, question.answers[0], rival, 0
-    rival = " and a rival" if protocol is Protocol.LIKELIHOOD else ""
-    raise InvalidInputError(
-        "E131",
-        f"{protocol} needs an answer{rival}",
-        expected=f"a question with at least one accepted answer{rival}",
-        found=f"none for {question.prompt[:80]!r}",
-        hint="ask it by generation",
-    )
 
 
 def _text(key: _Key) -> str:

@@ -8,9 +8,9 @@ edit.
 
 from __future__ import annotations
 
-from patchhub.guard.check import Asked, Case, QuestionCheck, becomes, probes_of, rival
+from patchhub.guard.check import Asked, Case, QuestionCheck, becomes
+from patchhub.guard.questions import probes_of, question
 from patchhub.request import EditRequest, ProbeKind
-from patchhub.scoring.questions import Question
 
 CONTEXTS = (
     "It is well known: {}",
@@ -29,11 +29,10 @@ def _made(request: EditRequest) -> list[Asked]:
     if any(probe.kind is ProbeKind.PARAPHRASE for probe in request.probes):
         return []
     given = () if request.target_old is None else (request.target_old,)
-    accepted = (request.target,)
-    held = rival(accepted, request.target_old)
+    prompts = (context.replace("{}", request.prompt) for context in CONTEXTS)
     return [
-        Asked(Question(context.replace("{}", request.prompt), accepted, held), given)
-        for context in CONTEXTS
+        Asked(question(request, prompt, (request.target,), request.target_old), given)
+        for prompt in prompts
     ]
 
 

@@ -10,7 +10,8 @@ questions, without those that name an edited subject, whose answers the edit may
 
 from __future__ import annotations
 
-from patchhub.guard.check import Asked, Case, QuestionCheck, probes_of, stays
+from patchhub.guard.check import Asked, Case, QuestionCheck, stays
+from patchhub.guard.questions import probes_of
 
 
 def _asked(case: Case, measure: str) -> list[Asked]:

@@ -9,7 +9,8 @@ A probe counts only where the unedited model knows the other facts that it names
 
 from __future__ import annotations
 
-from patchhub.guard.check import QuestionCheck, becomes, probes_of
+from patchhub.guard.check import QuestionCheck, becomes
+from patchhub.guard.questions import probes_of
 
 CHECK = QuestionCheck(
     name="portability",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from patchhub.guard.check import Asked, Case, QuestionCheck, becomes, rival
-from patchhub.scoring.questions import Question
+from patchhub.guard.check import Asked, Case, QuestionCheck, becomes
+from patchhub.guard.questions import question
 
 
 def _asked(case: Case, measure: str) -> list[Asked]:
-    return [
-        Asked(Question(r.prompt, (r.target,), rival((r.target,), r.target_old)))
-        for r in case.requests
-    ]
+    return [Asked(question(r, r.prompt, (r.target,), r.target_old)) for r in case.requests]
 
 
 CHECK = QuestionCheck(

@@ -7,12 +7,13 @@ what the model says: what must be forgotten must not be mentioned in passing eit
 
 from __future__ import annotations
 
-from patchhub.guard.check import Asked, Case, QuestionCheck, rival
+from patchhub.guard.check import Asked, Case, QuestionCheck
 from patchhub.guard.measurement import Failure, Trial
+from patchhub.guard.questions import question
 from patchhub.request import ProbeKind
 from patchhub.scoring import answers
 from patchhub.scoring.agreement import agreement
-from patchhub.scoring.questions import Answer, Question
+from patchhub.scoring.questions import Answer
 
 
 def _asked(case: Case, measure: str) -> list[Asked]:
@@ -24,8 +25,7 @@ def _asked(case: Case, measure: str) -> list[Asked]:
         prompts = [request.prompt]
         if measure == "paraphrase":
             prompts = [p.prompt for p in request.probes if p.kind is ProbeKind.PARAPHRASE]
-        held = rival(old, request.target)
-        found += [Asked(Question(prompt, old, held)) for prompt in prompts]
+        found += [Asked(question(request, prompt, old, request.target)) for prompt in prompts]
     return found
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from patchhub.guard.check import Asked, Below, Case, QuestionCheck, rival, stays
+from patchhub.guard.check import Asked, Below, Case, QuestionCheck, stays
+from patchhub.guard.questions import question
 from patchhub.request import EditRequest, ProbeKind
-from patchhub.scoring.questions import Question
 
 if TYPE_CHECKING:
     from patchhub.patch import Patch
@@ -29,7 +29,7 @@ def _asked(case: Case, measure: str) -> list[Asked]:
     # Of several edits of one prompt the latest is the one to keep.
     latest = {request.prompt: request for request in requests}
     return [
-        Asked(Question(prompt, accepted, rival(accepted, request.target_old)))
+        Asked(question(request, prompt, accepted, request.target_old))
         for request in latest.values()
         if not any(_replaces(new, request) for new in case.requests)
         for prompt, accepted in _wordings(request, probes=near)

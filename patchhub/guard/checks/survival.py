@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from patchhub.guard.check import Asked, Case, Observed, Wants, rival, stays
+from patchhub.guard.check import Asked, Case, Observed, Wants, stays
 from patchhub.guard.measurement import Finding
+from patchhub.guard.questions import question
 from patchhub.guard.shares import share
 from patchhub.scoring.questions import Question
 
@@ -34,17 +35,15 @@ class Survival:
         """The share of edits that hold before the cast and hold after it."""
         cast = after.cast(measure)
         trials = []
-        for question in _questions(case):
-            whole, rounded = after.answer(question), cast.answer(question)
+        for one in _questions(case):
+            whole, rounded = after.answer(one), cast.answer(one)
             if whole is not None and rounded is not None:
-                trials.append(stays(Asked(question), whole, rounded))
+                trials.append(stays(Asked(one), whole, rounded))
         return share(trials)
 
 
 def _questions(case: Case) -> tuple[Question, ...]:
-    return tuple(
-        Question(r.prompt, (r.target,), rival((r.target,), r.target_old)) for r in case.requests
-    )
+    return tuple(question(r, r.prompt, (r.target,), r.target_old) for r in case.requests)
 
 
 CHECK = Survival()
