@@ -80,6 +80,23 @@ def tokenise(
     return [_row(tokenizer, closed, *parts) for parts in fields]
 
 
+def start_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token from which a model begins anew.
+
+    Raises:
+        InvalidInputError: E143, the tokenizer has none.
+    """
+    start = tokenizer.bos_token_id
+    start = tokenizer.eos_token_id if start is None else start
+    if start is None:
+        raise InvalidInputError(
+            "E143",
+            "an empty text has no token to start from",
+            expected="a tokenizer with a start or end-of-text token",
+        )
+    return int(start)
+
+
 def check_length(
     limit: int | None, lengths: Sequence[int], texts: Sequence[str], more: int = 0
 ) -> None:
@@ -153,13 +170,5 @@ def _row(
     while not closed and end and special[end - 1] and any(not s for s in special[:end]):
         end -= 1
     if not end:
-        start = tokenizer.bos_token_id
-        start = tokenizer.eos_token_id if start is None else start
-        if start is None:
-            raise InvalidInputError(
-                "E143",
-                "an empty text has no token to start from",
-                expected="a tokenizer with a start or end-of-text token",
-            )
-        return Row((start,), (0,))
+        return Row((start_token(tokenizer),), (0,))
     return Row(tuple(ids[:end]), tuple(stop for _, stop in offsets[:end]))

@@ -14,7 +14,15 @@ from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokeniz
 
 from patchhub.editing.tokens import context_length, pad, positions
 from patchhub.scoring import packed
-from patchhub.scoring.batching import Pair, Row, by_length, check_length, limited, tokenise
+from patchhub.scoring.batching import (
+    Pair,
+    Row,
+    by_length,
+    check_length,
+    limited,
+    start_token,
+    tokenise,
+)
 from patchhub.scoring.packable import accepted, longest
 
 
@@ -37,12 +45,17 @@ class DecoderOnly:
     ) -> list[Pair]:
         """One tokenisation of both; a token that reaches over the prompt's end is the answer's.
 
-        So no answer is without tokens and none is shifted.
+        So no answer is without tokens and none is shifted; where the first token of all is the
+        answer's, the start (or end-of-text) token goes before it.
         """
         texts = [_joined(prompt, answer) for prompt, answer in asked]
         rows = tokenise(tokenizer, texts)
-        self.check_room(rows, texts, 0)
-        return [_cut(row, len(prompt)) for row, (prompt, _) in zip(rows, asked, strict=True)]
+        pairs = [
+            _cut(tokenizer, row, len(prompt)) for row, (prompt, _) in zip(rows, asked, strict=True)
+        ]
+        lengths = [len(pair.given) + len(pair.wanted) for pair in pairs]
+        check_length(context_length(self._model), lengths, texts)
+        return pairs
 
     def texts(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Pair]:
         """Everything after the first token is predicted."""
@@ -154,7 +167,7 @@ def _joined(prompt: str, answer: str) -> str:
     return f"{prompt}{gap}{answer.lstrip()}"
 
 
-def _cut(row: Row, length: int) -> Pair:
+def _cut(tokenizer: PreTrainedTokenizerBase, row: Row, length: int) -> Pair:
     inside = (i for i, end in enumerate(row.ends) if end > length)
-    start = max(1, next(inside, len(row.ids) - 1))
-    return Pair(row.ids[:start], row.ids[start:])
+    start = next(inside, len(row.ids) - 1)
+    return Pair(row.ids[:start] or (start_token(tokenizer),), row.ids[start:])
