@@ -131,8 +131,13 @@ def whole(trial: Patch, requests: Sequence[EditRequest], settings: Any, cost: Co
         method=method,
         requests=requests,
         onto=trial.manifest.onto,
-        state=trial.state,
+        state={name: _rows(one, rows) for name, one in trial.state.items()},
     )
+
+
+def _rows(remembered: Tensor, rows: int) -> Tensor:
+    """What is remembered of each request, for as many."""
+    return remembered.repeat(rows, *(1,) * (remembered.ndim - 1)) if rows > 1 else remembered
 
 
 def _repeated(role: str, factor: Tensor, rows: int) -> Tensor:

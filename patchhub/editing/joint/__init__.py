@@ -1,0 +1,16 @@
+"""Edits made at different times, solved as if they had been made at once."""
+
+from __future__ import annotations
+
+from patchhub.editing.joint.edit import JointEditor
+from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
+from patchhub.editing.joint.solver import Formula, JointSolver
+
+__all__ = [
+    "Form",
+    "Formula",
+    "JointEditor",
+    "JointSolver",
+    "KeyValueEditor",
+    "key_value_editor",
+]

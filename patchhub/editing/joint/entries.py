@@ -1,0 +1,147 @@
+"""What a joint solve takes of one target: keys and shares, all of them seen on the bare base.
+
+Each is found as if it were the only edit. Its δ is found by the method; then the blocks are gone
+through from below, each lower one adding its share at the target's own lookups:
+
+    S_i = share(L − i) · (δ − (h_i − h_0)),   k_i = mean key in block i,
+
+with h_i the output at the method's site when the blocks below i have added theirs. These are
+MEMIT's residuals and keys (Meng et al. 2023, arXiv:2210.07229, algorithm 1) in the limit where a
+solve gives each key exactly its residual. MEMIT itself reads them from the model that all edits
+have changed so far, so that each depends on all; here each depends on its own requests only, and
+stays as it is whatever comes or goes. What the solves do not give, `joint.solver` hands on.
+
+One target is found at a time: in one batch with others its last bits would depend on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from patchhub.editing.editor import EditContext
+from patchhub.editing.joint.form import Form
+from patchhub.editing.joint.groups import Group, group_name
+from patchhub.editing.targets import Wanted, wanted_for
+from patchhub.editing.tokens import filler_id, pad
+from patchhub.editing.trace import (
+    by_row,
+    changed_output,
+    seen_inputs,
+    seen_outputs,
+    stopped_after,
+    unwrap,
+)
+from patchhub.loading import LoadedBase
+from patchhub.sites import module_of
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One target of a joint solve, in the precision in which it is stored (float32, CPU).
+
+    Attributes:
+        requests: What it stands for: all on one subject.
+        residual: δ, ``(d,)``.
+        keys: Block → ``(f,)``.
+        shares: Block → ``(d,)``, what the block adds.
+    """
+
+    requests: Group
+    residual: Tensor
+    keys: Mapping[int, Tensor]
+    shares: Mapping[int, Tensor]
+
+    @cached_property
+    def name(self) -> str:
+        """Digest of its requests."""
+        return group_name(self.requests)
+
+
+def find_entry(
+    context: EditContext, form: Form, group: Group, residual: Tensor | None = None
+) -> Entry:
+    """Find target, keys and shares of a group on the model as it is, which is the base's.
+
+    Args:
+        context: The base.
+        form: The method.
+        group: Requests on one subject.
+        residual: δ, where it is known already.
+
+    Raises:
+        InvalidInputError: E132, E133, E143, E148, E150: the requests do not fit the model, or the
+            target diverged.
+    """
+    base = context.base
+    wanted = wanted_for(base.tokenizer, form.templates, group)
+    delta = _stored(form.delta(wanted) if residual is None else residual)
+    look = _Lookups(base, wanted, len(group), form)
+    keys: dict[int, Tensor] = {}
+    shares: dict[int, Tensor] = {}
+    layers = form.formula.layers
+    origin: Tensor | None = None
+    for number, layer in enumerate(layers):
+        key, value = look.read(layer, shares)
+        origin = value if origin is None else origin
+        missing = delta.double() - (value - origin).double().cpu()
+        keys[layer] = _stored(key)
+        shares[layer] = _stored(form.formula.share(len(layers) - number) * missing)
+    return Entry(group, delta, keys, shares)
+
+
+class _Lookups:
+    """The rows of one target up to their lookups, read with additions in lower blocks."""
+
+    def __init__(self, base: LoadedBase, wanted: Wanted, prompts: int, form: Form) -> None:
+        self._base, self._prompts, self._form = base, prompts, form
+        rows = [row.ids[: row.lookup + 1] for row in wanted.rows]
+        self._count = len(rows)
+        self._batch = pad(rows, filler=filler_id(base.tokenizer), device=base.model.device)
+        self._last = torch.tensor([len(row) - 1 for row in rows], device=base.model.device)
+
+    @torch.no_grad()
+    def read(self, layer: int, shares: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """The key in a block ``(f,)``, and the site's output ``(d,)``, means over the prompts.
+
+        Args:
+            layer: The block.
+            shares: Blocks below, with what each adds.
+        """
+        model, arch, top = self._base.model, self._base.arch, self._form.formula.layers[-1]
+        down = {n: module_of(model, arch.path("mlp_out", n, model)) for n in (*shares, layer)}
+        site = module_of(model, arch.path(self._form.site, top, model))
+        with ExitStack() as stack:
+            for below, share in shares.items():
+                stack.enter_context(changed_output(down[below], self._adding(share)))
+            into = stack.enter_context(seen_inputs({"down": down[layer]}))
+            out = stack.enter_context(seen_outputs({"site": site}))
+            with stopped_after(module_of(model, arch.path("block", top, model))):
+                model.base_model(input_ids=self._batch.ids, attention_mask=self._batch.mask)
+        keys = self._at_lookups(into["down"])
+        values = self._at_lookups(unwrap(out["site"]))
+        return torch.stack([self._form.mean(rows) for rows in keys]).mean(0), values[:, 0].mean(0)
+
+    def _at_lookups(self, hidden: Tensor) -> Tensor:
+        """What stands at the lookups, ``(prompts, contexts, …)``."""
+        rows = torch.arange(self._count, device=hidden.device)
+        found = by_row(hidden, self._count)[rows, self._last]
+        return found.reshape(self._prompts, -1, found.shape[-1])
+
+    def _adding(self, share: Tensor) -> Callable[[Tensor], Tensor]:
+        def change(output: Tensor) -> Tensor:
+            hidden = by_row(output, self._count).clone()
+            rows = torch.arange(self._count, device=hidden.device)
+            hidden[rows, self._last] += share.to(hidden)
+            return hidden.reshape(output.shape)
+
+        return change
+
+
+def _stored(vector: Tensor) -> Tensor:
+    return vector.detach().to("cpu", torch.float32)
