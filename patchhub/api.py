@@ -5,20 +5,20 @@ They know nothing of a registry: `patchhub_registry.Registry` has the verbs that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.editor import run_editor
-from patchhub.editing.prepare import prepare_context
-from patchhub.loading import LoadedBase, load_base
+from patchhub.edits import edit
+from patchhub.given import Base, Progress, Requests, base_of, patch_of, patches_of, requests_of
+from patchhub.loading import load_base
 from patchhub.patch import Patch
-from patchhub.request import EditRequest, load_requests
+from patchhub.request import EditRequest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
     from patchhub.guard.probes import BaseProbes
     from patchhub.guard.verdict import Verdict
 
-Base: TypeAlias = LoadedBase | str | Path
-"""A loaded base or its directory, as `from_pretrained` reads it."""
-Requests: TypeAlias = Sequence[EditRequest] | EditRequest | str | Path
-"""Requests, or the file that holds them."""
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with a phase, units done and units in all."""
+__all__ = ["Base", "Progress", "Requests", "check", "edit", "forecast", "load"]
 
 
 def load(
@@ -59,60 +54,8 @@ def load(
     """
     # Cast while loading, never afterwards: `model.to` would round the rotary frequencies as well.
     loaded = load_base(Path(base), dtype=dtype or torch.float32, device=device)
-    Composer.over(loaded).set_stack(_patches(stack))
+    Composer.over(loaded).set_stack(patches_of(stack))
     return loaded.model
-
-
-def edit(
-    base: Base,
-    method: str,
-    requests: Requests,
-    *,
-    onto: Sequence[Patch | str | Path] = (),
-    settings: Mapping[str, object] | None = None,
-    seed: int = 0,
-    texts: Iterable[str] | None = None,
-    cache: Path | None = None,
-    device: str = "cpu",
-    progress: Progress | None = None,
-) -> Patch:
-    """Compute an edit; the model is afterwards as it was.
-
-    Args:
-        base: The base or its directory.
-        method: Name of an editing method (`patchhub.editing.catalog.editor_names`).
-        requests: What shall be true.
-        onto: Patches the model carries while the edit is computed, bottom first.
-        settings: Hyper-parameters that differ from the method's defaults.
-        seed: Of everything random.
-        texts: Text for the key statistics some methods need; else the model's own samples.
-        cache: Directory that keeps key statistics for the next edit.
-        device: Where a base given by its directory is put.
-        progress: Called with the phase, units done, units in all.
-
-    Raises:
-        NotFoundError: E141 no such method; E109 a directory is missing.
-        InvalidInputError: E13x a request, E142 a setting, E143 to E148 the model does not fit.
-        IntegrityError: E201, a patch in ``onto`` is of another base.
-    """
-    loaded = _loaded(base, device)
-    wanted = _requests(requests)
-    editor = load_editor(method)
-    # Statistics and templates describe the base, whatever lies on it while the edit is computed.
-    below = _patches(onto)
-    context = prepare_context(
-        loaded,
-        editor,
-        wanted,
-        seed=seed,
-        settings=settings or {},
-        moments_cache=cache,
-        corpus=texts,
-        below=below,
-        progress=progress,
-    )
-    with Composer.over(loaded).applied(*below):
-        return run_editor(editor, context, wanted, settings or {})
 
 
 def forecast(
@@ -124,6 +67,7 @@ def forecast(
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
     texts: Iterable[str] | None = None,
+    statistics: str = "full",
     cache: Path | None = None,
     elsewhere: Mapping[str, Sequence[int]] | None = None,
     device: str = "cpu",
@@ -139,6 +83,7 @@ def forecast(
         settings: Hyper-parameters that differ from the method's defaults.
         seed: Of everything random.
         texts: Text for the key statistics.
+        statistics: How much of it.
         cache: Directory of key statistics.
         elsewhere: Statistics that will be in the cache: content key to blocks.
         device: Where a base given by its directory is put.
@@ -150,18 +95,19 @@ def forecast(
     """
     from patchhub.editing.forecast import forecast as measure
 
-    loaded = _loaded(base, device)
-    below = _patches(onto)
+    loaded = base_of(base, device)
+    below = patches_of(onto)
     with Composer.over(loaded).applied(*below):
         return measure(
             loaded,
             load_editor(method),
-            _requests(requests),
+            requests_of(requests),
             seed=seed,
             settings=settings or {},
             moments_cache=cache,
             elsewhere=elsewhere,
             corpus=texts,
+            statistics=statistics,
             below=below,
             progress=progress,
         )
@@ -212,17 +158,17 @@ def check(
     from patchhub.guard.probes import BaseProbes
     from patchhub.scoring.cache import AnswerCache
 
-    loaded = _loaded(base, device)
+    loaded = base_of(base, device)
     rules = policy if isinstance(policy, Policy) else None
     if rules is None:
         rules = default_policy() if policy is None else Policy.read(Path(str(policy)))
-    candidate = _patch(patch)
-    wanted = candidate.requests if requests is None else _requests(requests)
+    candidate = patch_of(patch)
+    wanted = candidate.requests if requests is None else requests_of(requests)
     if report is not None:  # before the long part
         reports.ensure_plots()
         reports.report_files(report, candidate.id)
     composer = Composer.over(loaded)
-    with composer.applied(*_patches(stack)):
+    with composer.applied(*patches_of(stack)):
         verdict = judge(
             loaded,
             composer,
@@ -238,23 +184,3 @@ def check(
     if report is not None:
         reports.write_report(verdict, report, reports.Background(candidate, wanted, rules))
     return verdict
-
-
-def _loaded(base: Base, device: str) -> LoadedBase:
-    return base if isinstance(base, LoadedBase) else load_base(Path(base), device=device)
-
-
-def _patch(patch: Patch | str | Path) -> Patch:
-    return patch if isinstance(patch, Patch) else Patch.read(Path(patch))
-
-
-def _patches(patches: Sequence[Patch | str | Path]) -> tuple[Patch, ...]:
-    return tuple(_patch(patch) for patch in patches)
-
-
-def _requests(requests: Requests) -> tuple[EditRequest, ...]:
-    if isinstance(requests, EditRequest):
-        return (requests,)
-    if isinstance(requests, str | Path):
-        return load_requests(Path(requests))
-    return tuple(requests)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NO_LINK = {
@@ -42,10 +43,17 @@ def replace(path: Path, data: bytes) -> None:
 
 def swap_in(path: Path, data: bytes) -> None:
     """As `replace`, for what may be lost with the power, such as a cache; processes may compete."""
+    with swapped_in(path) as beside:
+        beside.write_bytes(data)
+
+
+@contextmanager
+def swapped_in(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of ``path`` when the body ends well; see `swap_in`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(data)
+        yield beside
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

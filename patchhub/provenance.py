@@ -11,6 +11,39 @@ from patchhub.fields import Fields, is_sha256
 
 
 @dataclass(frozen=True, slots=True)
+class CorpusRecord:
+    """Whose text the key statistics are from, and how much of it.
+
+    Attributes:
+        source: ``texts`` that the user gave, or ``samples`` of the model's own.
+        digest: SHA-256 of the texts; of samples, of what with the base determines them.
+        amount: ``full``, ``fast``, or a number of tokens per dimension of a key.
+    """
+
+    source: str
+    digest: str
+    amount: str
+
+    def __post_init__(self) -> None:
+        if self.source not in ("texts", "samples"):
+            raise wrong("source", "is not known", "texts | samples", repr(self.source)[:80])
+        check_digest("digest", self.digest)
+        if not self.amount.strip():
+            raise wrong("amount", "must not be blank", None, repr(self.amount))
+
+    def to_json(self) -> dict[str, canonical.Json]:
+        """The record."""
+        return {"source": self.source, "digest": self.digest, "amount": self.amount}
+
+    @classmethod
+    def read(cls, row: Fields) -> CorpusRecord:
+        """The record from JSON; every complaint names its field."""
+        values = (row.filled("source"), row.sha256("digest"), row.filled("amount"))
+        row.end()
+        return row.make(lambda: cls(*values))
+
+
+@dataclass(frozen=True, slots=True)
 class MethodRecord:
     """How a patch came about: enough to compute it again on the same platform.
 
@@ -23,6 +56,7 @@ class MethodRecord:
         requests: Digests of the requests, in their order.
         templates: Digest of the context templates, if the method uses any.
         moments: Digest of the second moments' values, if the method uses any.
+        corpus: What text those are from, likewise.
         reproduces: Where the same inputs give the same patch.
     """
 
@@ -34,6 +68,7 @@ class MethodRecord:
     requests: tuple[str, ...] = ()
     templates: str | None = None
     moments: str | None = None
+    corpus: CorpusRecord | None = None
     reproduces: str = "same-platform"
 
     def __post_init__(self) -> None:
@@ -49,7 +84,7 @@ class MethodRecord:
             raise wrong("seed", "is out of range", "0 to 2**53 - 1", self.seed)
 
     def to_json(self) -> dict[str, canonical.Json]:
-        """The record; absent digests are left out, settings may be null."""
+        """The record; what is absent is left out, settings may be null."""
         value: dict[str, canonical.Json] = {
             "name": self.name,
             "version": self.version,
@@ -59,8 +94,12 @@ class MethodRecord:
             "requests": list(self.requests),
             "reproduces": self.reproduces,
         }
-        optional = {"templates": self.templates, "moments": self.moments}
-        return value | {name: text for name, text in optional.items() if text is not None}
+        optional: dict[str, canonical.Json] = {
+            "templates": self.templates,
+            "moments": self.moments,
+            "corpus": None if self.corpus is None else self.corpus.to_json(),
+        }
+        return value | {name: found for name, found in optional.items() if found is not None}
 
     @classmethod
     def read(cls, row: Fields) -> MethodRecord:
@@ -75,6 +114,7 @@ class MethodRecord:
             "requests": row.texts("requests"),
             "templates": row.optional(row.filled, "templates"),
             "moments": row.optional(row.filled, "moments"),
+            "corpus": row.optional(lambda name: CorpusRecord.read(row.inner(name)), "corpus"),
             "reproduces": row.filled("reproduces"),
         }
         row.end()

@@ -58,7 +58,7 @@ _COMMON = (
     _listed("--seeds", "0", "Of the methods, with commas."),
     click.option("--sample", default=0, show_default=True, help="Seed of the choice of facts."),
     click.option("--skip-bad", is_flag=True, help="Leave wrong records out, and say which."),
-    _file("--texts", "Text for key statistics, a passage a line; else the model's own samples."),
+    _file("--texts", "Text for key statistics: a passage a line, or JSON lines; else own samples."),
     _file("--probes", "Questions and texts on which the model must stay as it is (JSON lines)."),
     _file("--tasks", "Questions with choices, such as PIQA's, to be chosen from by loss."),
     _file("--references", "Texts about things of which the new facts are true, for consistency."),

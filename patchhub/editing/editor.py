@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import torch
 
+from patchhub.editing.agreement import check_agreement
 from patchhub.editing.isolation import isolated
 from patchhub.editing.moments import Moments
-from patchhub.editing.settings import parse_settings, record_settings
+from patchhub.editing.profiles import PROFILE, profile_values
+from patchhub.editing.settings import parse_settings, record_settings, require
 from patchhub.editing.templates import ContextTemplates
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
@@ -142,12 +144,14 @@ def run_editor(
         hparams: Settings, or values by name; see `settings_of` for the others.
 
     Raises:
-        InvalidInputError: E132 to E134, a request lacks what the method needs; E142, a setting or
-            the model's dtype is wrong; E145, statistics are missing.
+        InvalidInputError: E132 to E134, a request lacks what the method needs; E136, two requests
+            contradict each other; E142, a setting or the model's dtype is wrong; E145, statistics
+            are missing.
         IntegrityError: E149, the method left the model changed.
     """
     settings = settings_of(editor, context.base, hparams)
     check_requests(editor, requests)
+    check_agreement(requests)
     _check_context(editor, context, settings)
     with isolated(context.base.model):
         return editor.edit(context, tuple(requests), settings)
@@ -160,16 +164,21 @@ def settings_of(
 
     What the values do not name comes from the checkpoint, if its ``config.json`` recommends
     settings (``"patchhub": {"settings": {"<method>": {…}}}``; small models need other step sizes
-    than those published for large ones), and otherwise from the published defaults.
+    than those published for large ones), and otherwise from the published defaults. The value
+    ``profile`` stands for those that a profile of that name has for the base; they go before the
+    checkpoint's.
 
     Raises:
-        InvalidInputError: E142.
+        InvalidInputError: E142. NotFoundError: E160, the profile has nothing for the base.
     """
     if isinstance(hparams, editor.hparams):
         return hparams
     if hparams is None or isinstance(hparams, Mapping):
-        values = {**_recommended(editor, base), **(hparams or {})}
-        return parse_settings(editor.hparams, values)
+        given = dict(hparams or {})
+        profile = given.pop(PROFILE, None)
+        require(profile is None or isinstance(profile, str), PROFILE, "a name", profile)
+        published = {} if profile is None else profile_values(editor.name, str(profile), base)
+        return parse_settings(editor.hparams, {**_recommended(editor, base), **published, **given})
     raise InvalidInputError(
         "E142",
         "these settings belong to another method",
@@ -221,6 +230,7 @@ def method_record(
         layers: Blocks whose statistics went into the result.
     """
     templates = context.templates if TEMPLATES in editor.needs else None
+    moments = context.moments if layers else None
     return MethodRecord(
         name=editor.name,
         version=editor.version,
@@ -229,7 +239,8 @@ def method_record(
         threads=torch.get_num_threads(),
         requests=tuple(request.digest() for request in requests),
         templates=templates.digest if templates is not None else None,
-        moments=context.moments.digest(layers) if context.moments is not None and layers else None,
+        moments=moments.digest(layers) if moments is not None else None,
+        corpus=moments.corpus if moments is not None else None,
     )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from patchhub.canonical import Json
+from patchhub.editing.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
 from patchhub.editing.editor import (
     TEMPLATES,
     Cost,
@@ -31,13 +32,14 @@ from patchhub.editing.editor import (
 from patchhub.editing.isolation import isolated
 from patchhub.editing.memory import Peak
 from patchhub.editing.moments import Moments, compute_moments, missing_layers
-from patchhub.editing.prepare import SAMPLE_BATCH, Corpus, corpus_for, layers_of
+from patchhub.editing.prepare import layers_of
 from patchhub.editing.settings import record_settings
 from patchhub.editing.templates import ContextTemplates, sample_templates, sample_texts
 from patchhub.editing.trial import tried, whole
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
 from patchhub.patch import Patch
+from patchhub.provenance import CorpusRecord
 from patchhub.request import EditRequest
 from patchhub.sites import module_of, weight_matrix
 
@@ -99,6 +101,7 @@ def forecast(
     moments_cache: Path | None = None,
     elsewhere: Mapping[str, Sequence[int]] | None = None,
     corpus: Iterable[str] | None = None,
+    statistics: str = "full",
     below: tuple[Patch, ...] = (),
     progress: Progress | None = None,
 ) -> Forecast:
@@ -119,14 +122,15 @@ def forecast(
         tell("measure", 0, 3)
         templates, phases = _templates(base, editor, seed)
         tell("measure", 1, 3)
-        layers = layers_of(base, editor, settings or {})
+        layers, record = layers_of(base, editor, settings or {}), None
         if layers:
-            text = corpus_for(base, seed, corpus)
-            missing = missing_layers(base, text.digest, layers, moments_cache, elsewhere)
+            text = corpus_for(base, seed, corpus, Amount.of(statistics))
+            record = text.record
+            missing = missing_layers(base, record, layers, moments_cache, elsewhere)
             phases.append(_statistics(base, text, missing))
         tell("measure", 2, 3)
         context = EditContext(
-            base, torch.Generator(), seed, templates, _stand_in(base, layers), below
+            base, torch.Generator(), seed, templates, _stand_in(base, layers, record), below
         )
         trial = None if cost is None else tried(editor, context, requests, chosen, cost)
         tell("measure", 3, 3)
@@ -164,7 +168,7 @@ def _statistics(base: LoadedBase, corpus: Corpus, missing: tuple[int, ...]) -> P
             whole = corpus.samples * corpus.length
             part = min(SAMPLE_BATCH, corpus.samples) * _SAMPLED_TOKENS
         else:
-            texts = corpus.texts()
+            texts = corpus.texts(None, None)
             sample, written = _some(texts), 0.0
             whole, part = sum(map(len, texts)), sum(map(len, sample))
         compute_moments(base, sample[:4], missing)
@@ -172,7 +176,9 @@ def _statistics(base: LoadedBase, corpus: Corpus, missing: tuple[int, ...]) -> P
         counted = compute_moments(base, sample, missing).count
         rate = (time.perf_counter() - begun) / max(part, 1)
     tokens = whole if corpus.samples else round(counted * whole / max(part, 1))
-    return Phase("statistics", written + rate * whole, tokens, "tokens")
+    read = tokens if corpus.limit is None else min(tokens, corpus.limit)
+    seconds = written + rate * whole * read / max(tokens, 1)
+    return Phase("statistics", seconds, read, "tokens")
 
 
 def _some(texts: Sequence[str]) -> list[str]:
@@ -200,7 +206,9 @@ def _written(base: LoadedBase, corpus: Corpus) -> tuple[list[str], float]:
     return sample, seconds * (corpus.length - 1) * rounds
 
 
-def _stand_in(base: LoadedBase, layers: tuple[int, ...]) -> Moments | None:
+def _stand_in(
+    base: LoadedBase, layers: tuple[int, ...], corpus: CorpusRecord | None
+) -> Moments | None:
     """Statistics of the right size: C = I."""
     if not layers:
         return None
@@ -210,4 +218,4 @@ def _stand_in(base: LoadedBase, layers: tuple[int, ...]) -> Moments | None:
         width = weight_matrix(module).shape[1]
         sums[layer] = torch.eye(width, dtype=torch.float64) * width
     count = max(len(one) for one in sums.values())
-    return Moments("", base.fingerprint.weights, sums, count)
+    return Moments("", base.fingerprint.weights, sums, count, corpus)

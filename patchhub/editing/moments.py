@@ -1,8 +1,8 @@
 """Second moments of keys, C = E[k kᵀ] (uncentred): what a layer's MLP usually sees.
 
-All wanted blocks in one pass over a corpus, streamed: each batch's product in the model's dtype,
-the sum over batches in float64. Statistics are named by what they follow from (weights, corpus,
-length cap, threads), so a cache can never hand out those of another model.
+All wanted blocks in one pass over a corpus (`patchhub.editing.summing`). Statistics are named by
+what they follow from (weights, corpus, amount, length cap, threads), so a cache can never hand out
+those of another model.
 
 Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over text, every token
     once).
@@ -11,7 +11,8 @@ Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over tex
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,18 +22,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from patchhub import canonical
-from patchhub.durable import swap_in
-from patchhub.editing.solver import factorise
-from patchhub.editing.tokens import encode, filler_id, pad
-from patchhub.editing.trace import by_row, seen_inputs, stopped_after
+from patchhub.durable import swapped_in
+from patchhub.editing.corpus import Corpus
+from patchhub.editing.solver import factorise, spectrum
+from patchhub.editing.summing import Checkpoint, grouped, length_cap, summed
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
-from patchhub.sites import module_of
+from patchhub.provenance import CorpusRecord
 
-LENGTH_CAP = 2048
-"""Tokens kept per text; the references' cap is the model's context, which can be 131,072."""
-_BATCH_TOKENS = 4096
-_WINDOW = 512
+Progress = Callable[[str, int, int], None]
+"""Told a phase with its unit, units done and units in all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +43,16 @@ class Moments:
         base: Digest of the weights of the base they were summed on.
         sums: Block → ``(f, f)`` float64 on the CPU.
         count: Tokens summed.
+        corpus: What text they were summed over, for the manifest.
     """
 
     key: str
     base: str
     sums: Mapping[int, Tensor]
     count: int
+    corpus: CorpusRecord | None = None
     _factors: dict[int, Tensor] = field(default_factory=dict)
+    _spectra: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -80,22 +82,28 @@ class Moments:
             self._factors[layer] = factorise(self.second(layer))
         return self._factors[layer]
 
+    def spectrum(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of C, ascending, and its eigenvectors; computed once."""
+        if layer not in self._spectra:
+            self._spectra[layer] = spectrum(self.second(layer))
+        return self._spectra[layer]
+
     def digest(self, layers: Sequence[int]) -> str:
         """SHA-256 over the very values of some blocks, for the manifest."""
         values = {str(n): canonical.sha256(_bytes(self.sums[n])) for n in sorted(layers)}
         return canonical.digest({"count": self.count, "sums": values})
 
 
-def content_of(base: LoadedBase, corpus: str, *, cap: int) -> dict[str, canonical.Json]:
-    """All that decides the bits of the statistics of ``corpus`` (a digest) under a base.
+def content_of(base: LoadedBase, corpus: CorpusRecord) -> dict[str, canonical.Json]:
+    """All that decides the bits of the statistics of a corpus under a base.
 
     The thread count does on a CPU, and a patch records both: a hit must not change its id.
     """
     device = base.model.device.type
     return {
         "base": base.fingerprint.weights,
-        "corpus": corpus,
-        "cap": cap,
+        "corpus": corpus.to_json(),
+        "cap": length_cap(base),
         "device": device,
         "dtype": str(base.model.dtype),
         "threads": torch.get_num_threads() if device == "cpu" else 0,
@@ -103,19 +111,14 @@ def content_of(base: LoadedBase, corpus: str, *, cap: int) -> dict[str, canonica
     }
 
 
-def content_key(base: LoadedBase, corpus: str, *, cap: int) -> str:
+def content_key(base: LoadedBase, corpus: CorpusRecord) -> str:
     """Name of such statistics."""
-    return canonical.digest(content_of(base, corpus, cap=cap))
+    return canonical.digest(content_of(base, corpus))
 
 
 def cache_file(cache: Path, key: str) -> Path:
     """Where a cache keeps the statistics of a name."""
     return cache / f"moments-{key[:32]}.safetensors"
-
-
-def corpus_digest(texts: Sequence[str]) -> str:
-    """SHA-256 over texts in their order."""
-    return canonical.digest(list(texts))
 
 
 def described(file: Path) -> tuple[Mapping[str, canonical.Json], tuple[int, ...]] | None:
@@ -131,7 +134,7 @@ def described(file: Path) -> tuple[Mapping[str, canonical.Json], tuple[int, ...]
 
 def missing_layers(
     base: LoadedBase,
-    corpus: str,
+    corpus: CorpusRecord,
     layers: Sequence[int],
     cache: Path | None,
     elsewhere: Mapping[str, Sequence[int]] | None = None,
@@ -140,12 +143,12 @@ def missing_layers(
 
     Args:
         base: As for `moments_of`.
-        corpus: As for `moments_of`.
+        corpus: Of the corpus.
         layers: Wanted blocks.
         cache: As for `moments_of`; only looked at.
         elsewhere: Content key to blocks that could be brought into the cache.
     """
-    key = content_key(base, corpus, cap=_cap(base))
+    key = content_key(base, corpus)
     found = None if cache is None else described(cache_file(cache, key))
     known = {*(found[1] if found else ()), *(elsewhere or {}).get(key, ())}
     return tuple(sorted(set(layers) - known))
@@ -153,95 +156,104 @@ def missing_layers(
 
 def moments_of(
     base: LoadedBase,
-    corpus: str,
-    texts: Callable[[], Sequence[str]],
+    corpus: Corpus,
     layers: Sequence[int],
     *,
     cache: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
 ) -> Moments:
     """Statistics from the cache, or computed and put there; blocks the cache lacks are added.
 
+    A computation that was killed is taken up where it last wrote a checkpoint into the cache; the
+    bits are those of one that was not.
+
     Args:
         base: The unpatched base.
-        corpus: Digest that determines the texts.
-        texts: Called for the texts only when something has to be computed.
+        corpus: The text; it is read, or written, only when something has to be computed.
         layers: Wanted blocks.
         cache: Directory for one file per content key; ``None`` keeps nothing.
-        progress: Told texts done and texts in all.
+        memory: Bytes for the sums; what does not fit together takes a pass of its own.
+        progress: Told how far the writing and the reading of the text are.
+
+    Raises:
+        InvalidInputError: E145, the corpus holds no token.
     """
-    content = content_of(base, corpus, cap=_cap(base))
+    content = content_of(base, corpus.record)
     key = canonical.digest(content)
     file = None if cache is None else cache_file(cache, key)
-    known = None if file is None else _load(file, key, base.fingerprint.weights)
+    known = None if file is None else _load(file, key, base.fingerprint.weights, corpus.record)
     missing = sorted(set(layers) - set(known.layers if known else ()))
     if known is not None and not missing:
         return known
-    fresh = compute_moments(base, texts(), missing, key=key, progress=progress)
-    both = Moments(key, fresh.base, {**(known.sums if known else {}), **fresh.sums}, fresh.count)
+    written = None if file is None else file.with_suffix(".samples")
+    texts = corpus.texts(written, _phase(progress, "own texts"))
+    unit = "texts" if corpus.limit is None else "tokens"
+    fresh = compute_moments(
+        base,
+        texts,
+        missing,
+        key=key,
+        corpus=corpus,
+        unfinished=None if file is None else file.with_suffix(".part"),
+        memory=memory,
+        progress=_phase(progress, f"statistics, {unit}"),
+    )
+    sums = {**(known.sums if known else {}), **fresh.sums}
+    both = Moments(key, fresh.base, sums, fresh.count, corpus.record)
     if file is not None:
         _save(both, file, content)
+    if written is not None:
+        written.unlink(missing_ok=True)
     return both
 
 
-@torch.no_grad()
 def compute_moments(
     base: LoadedBase,
     texts: Sequence[str],
     layers: Sequence[int],
     *,
     key: str = "",
+    corpus: Corpus | None = None,
+    unfinished: Path | None = None,
+    memory: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Moments:
-    """One pass over ``texts`` for all ``layers``.
+    """One pass over ``texts`` for all ``layers``, or as few as fit into ``memory``.
+
+    Args:
+        base: The base.
+        texts: In the order in which they are read.
+        layers: The blocks.
+        key: Names the statistics, and with the blocks the pass.
+        corpus: Says how much is read; without it everything.
+        unfinished: File that keeps what is done until all is.
+        memory: As for `moments_of`.
+        progress: Told texts, or tokens where they are limited, done and in all.
 
     Raises:
         InvalidInputError: E145, the corpus holds no token.
     """
-    names = {str(n): n for n in layers}
-    modules = {
-        s: module_of(base.model, base.arch.path("mlp_out", n, base.model)) for s, n in names.items()
-    }
-    last = modules[str(max(layers))]
+    limit = None if corpus is None else corpus.limit
     sums: dict[int, Tensor] = {}
-    count = done = 0
-    for rows in _batches(base, texts):
-        batch = pad(rows, filler=filler_id(base.tokenizer), device=base.model.device)
-        with seen_inputs(modules) as seen, stopped_after(last):
-            base.model.base_model(input_ids=batch.ids, attention_mask=batch.mask)
-        real = batch.mask.bool()
-        for name, layer in names.items():
-            keys = by_row(seen[name], len(rows))[real]
-            product = (keys.T @ keys).double().cpu()
-            sums[layer] = sums[layer].add_(product) if layer in sums else product
-        count += int(real.sum())
-        done += len(rows)
-        if progress is not None:
-            progress(done, len(texts))
+    count = 0
+    for group in grouped(base, layers, memory):
+        checkpoint = Checkpoint(unfinished, {"key": key, "blocks": list(group)})
+        found = summed(base, texts, group, checkpoint, limit=limit, progress=progress)
+        sums |= {layer: one.cpu() for layer, one in found.sums.items()}
+        count = found.count
+        checkpoint.done()
     if count == 0:
         raise InvalidInputError("E145", "the corpus is empty", hint="pass some text")
-    return Moments(key, base.fingerprint.weights, sums, count)
+    record = None if corpus is None else corpus.record
+    return Moments(key, base.fingerprint.weights, sums, count, record)
 
 
-def _cap(base: LoadedBase) -> int:
-    context = getattr(base.model.config, "max_position_embeddings", LENGTH_CAP)
-    return min(int(context), LENGTH_CAP)
-
-
-def _batches(base: LoadedBase, texts: Sequence[str]) -> Iterator[list[tuple[int, ...]]]:
-    """Token rows packed by length, so that little is padding; the texts alone fix the order."""
-    cap = _cap(base)
-    for start in range(0, len(texts), _WINDOW):
-        window = [encode(base.tokenizer, text).ids[:cap] for text in texts[start : start + _WINDOW]]
-        rows = sorted((ids for ids in window if ids), key=len, reverse=True)
-        batch: list[tuple[int, ...]] = []
-        for ids in rows:
-            if batch and len(batch[0]) * (len(batch) + 1) > _BATCH_TOKENS:
-                yield batch
-                batch = []
-            batch.append(ids)
-        if batch:
-            yield batch
+def _phase(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    tell = progress
+    return lambda done, total: tell(name, done, total)
 
 
 def _bytes(tensor: Tensor) -> memoryview:
@@ -251,19 +263,20 @@ def _bytes(tensor: Tensor) -> memoryview:
 def _save(moments: Moments, file: Path, content: canonical.Json) -> None:
     tensors = {str(n): t.contiguous() for n, t in moments.sums.items()}
     tensors["count"] = torch.tensor(moments.count)
-    data = safetensors.torch.save(tensors, metadata={"content": canonical.dumps(content).decode()})
-    swap_in(file, data)
+    metadata = {"content": canonical.dumps(content).decode()}
+    with swapped_in(file) as beside:
+        safetensors.torch.save_file(tensors, beside, metadata=metadata)
 
 
-def _load(file: Path, key: str, base: str) -> Moments | None:
+def _load(file: Path, key: str, base: str, corpus: CorpusRecord) -> Moments | None:
     """The cached statistics; an unreadable file or one of another key is as good as none."""
-    try:
+    with suppress(OSError, SafetensorError):
         with safetensors.safe_open(file, framework="pt") as stored:
             content = (stored.metadata() or {}).get("content", "")
             if canonical.sha256(content.encode()) != key:
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return None
-    count = int(tensors.pop("count"))
-    return Moments(key, base, {int(name): one for name, one in tensors.items()}, count)
+        count = int(tensors.pop("count"))
+        sums = {int(name): one for name, one in tensors.items()}
+        return Moments(key, base, sums, count, corpus)
+    return None

@@ -48,13 +48,14 @@ def first_input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 
 
 @contextmanager
-def seen_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect each module's input of the latest call under its name."""
-    seen: dict[str, Tensor] = {}
+def each_input(
+    modules: Mapping[str, nn.Module], take: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Hand each module's name and input over whenever it is called."""
 
     def hook(name: str) -> Callable[..., None]:
         def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[name] = first_input(args, kwargs)
+            take(name, first_input(args, kwargs))
 
         return see
 
@@ -62,6 +63,14 @@ def seen_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]
         for name, module in modules.items():
             handle = module.register_forward_pre_hook(hook(name), with_kwargs=True)
             stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def seen_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect each module's input of the latest call under its name."""
+    seen: dict[str, Tensor] = {}
+    with each_input(modules, seen.__setitem__):
         yield seen
 
 

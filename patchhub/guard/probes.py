@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from patchhub import canonical
 from patchhub.durable import swap_in
-from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.errors import InvalidInputError
 from patchhub.fields import Fields, InFile
 from patchhub.recordfile import read_records
 from patchhub.scoring.questions import Question
@@ -133,27 +133,6 @@ class BaseProbes:
             yield {"text": text}
         for item in self.tasks:
             yield item.to_json()
-
-
-def read_texts(path: Path) -> tuple[str, ...]:
-    """Passages of plain text, one per line; blank lines are skipped.
-
-    Raises:
-        NotFoundError: E109, the file cannot be read.
-        InvalidInputError: E145, it is not UTF-8, or holds no text.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise NotFoundError("E109", f"{path}: cannot be read", found=error.strerror) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            "E145", f"{path} is not text in UTF-8", found=f"byte {error.start}: {error.reason}"
-        ) from error
-    texts = tuple(line for line in text.splitlines() if line.strip())
-    if not texts:
-        raise InvalidInputError("E145", f"{path} holds no text")
-    return texts
 
 
 def _question(record: Fields) -> Question:

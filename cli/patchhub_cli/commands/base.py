@@ -27,7 +27,7 @@ def command() -> None:
 @verb("add", "patchhub base add gpt ./gpt2 --texts texts.txt --probes probes.jsonl")
 @click.argument("name")
 @click.argument("directory", type=_MODEL)
-@click.option("--texts", type=_FILE, help="Text for key statistics, one passage per line.")
+@click.option("--texts", type=_FILE, help="For key statistics: a passage a line, or JSON lines.")
 @click.option("--probes", type=_FILE, help="Locality and drift probes of this base (JSON lines).")
 def add(
     session: Session, name: str, directory: Path, texts: Path | None, probes: Path | None

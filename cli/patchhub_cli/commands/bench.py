@@ -80,9 +80,10 @@ def _dataset(experiment: str, **options: Any) -> Dataset:
     from dataclasses import replace
 
     from patchhub.evaluation.datasets import load_dataset
-    from patchhub.guard.probes import BaseProbes, read_texts
+    from patchhub.guard.probes import BaseProbes
     from patchhub.scoring.consistency import References
     from patchhub.scoring.tasks import read_tasks
+    from patchhub.textfile import read_texts
 
     data = load_dataset(
         options["data"],

@@ -66,12 +66,12 @@ def add_base(
         registry: Where to keep it.
         name: Its name here.
         directory: A model directory as `from_pretrained` reads it.
-        texts: Text file for key statistics, one passage per line.
+        texts: Text file for key statistics (`patchhub.textfile.read_texts`).
         probes: JSON-lines file with the base's own locality and drift probes.
         progress: Called with the phase, bytes done, bytes in all.
 
     Raises:
-        InvalidInputError: E101 the name; E145 the texts are none.
+        InvalidInputError: E101 the name; E130, E131, E145 the texts are none.
         IntegrityError: E110, E111 a file is damaged; E147 a shard is missing, or config.json wrong.
         NotFoundError: E109, there is no such directory.
         ConflictError: E108, the name belongs to another base; E309, the directory holds patches.

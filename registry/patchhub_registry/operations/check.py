@@ -57,8 +57,8 @@ def check(
         requests: The patch's requests with probes (patches are stored without).
         policy: Policy file; else the registry's.
         waive: Checks that may fail, each with the reason, which is recorded.
-        texts: File of text unrelated to the edit, one passage per line, for drift; else the base
-            probes' own.
+        texts: File of text unrelated to the edit (`patchhub.textfile.read_texts`), for drift; else
+            the base probes' own.
         report: Where the verdict goes as Markdown and HTML (`patchhub.guard.report.report_files`).
         device: Where the model computes.
         progress: Called with the phase, units done, units in all.
@@ -68,7 +68,7 @@ def check(
         IntegrityError: E201, E202. PatchHubError: E705, a report needs matplotlib.
     """
     from patchhub.guard import report as reports
-    from patchhub.guard.probes import read_texts
+    from patchhub.textfile import read_texts
 
     found = registry.resolve(ref)
     if report is not None:  # before the long part

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from patchhub.canonical import digest
 from patchhub.durable import swap_in
-from patchhub.errors import IntegrityError, InvalidInputError, NotFoundError
+from patchhub.errors import IntegrityError
+from patchhub.textfile import JSON_LINES, read_texts
 from patchhub_registry.paths import PRIVATE
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 Stamps = list[list[str | int]]
+
+_TEXTS = ("texts.txt", f"texts{JSON_LINES}")
 
 
 def material(registry: Registry, weights: str) -> Path:
@@ -43,31 +46,23 @@ def moments_cache(registry: Registry) -> Path:
 
 
 def keep_texts(registry: Registry, weights: str, source: Path) -> None:
-    """Keep the text file for key statistics that a user gave.
+    """Keep the text file for key statistics that a user gave, in place of an earlier one.
 
     Raises:
         NotFoundError: E109, there is no such file.
-        InvalidInputError: E145, it holds no text, or none in UTF-8.
+        InvalidInputError: E145, it holds no text, or none in UTF-8; E130, E131, a line of JSON
+            lines is no record with a text.
     """
-    if not source.is_file():
-        raise NotFoundError("E109", f"no text file {source}")
-    try:
-        text = source.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            "E145", f"{source} is not text in UTF-8", found=f"byte {error.start}: {error.reason}"
-        ) from error
-    if not text.strip():
-        raise InvalidInputError("E145", f"{source} holds no text")
-    swap_in(material(registry, weights) / "texts.txt", text.encode())
+    read_texts(source)
+    kept, other = _TEXTS if source.suffix.lower() != JSON_LINES else _TEXTS[::-1]
+    swap_in(material(registry, weights) / kept, source.read_bytes())
+    (material(registry, weights) / other).unlink(missing_ok=True)
 
 
 def texts(registry: Registry, weights: str) -> tuple[str, ...] | None:
-    """Passages for key statistics, one per line; None if the user gave none."""
-    file = material(registry, weights) / "texts.txt"
-    if not file.is_file():
-        return None
-    return tuple(line for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    """Passages for key statistics; None if the user gave none."""
+    files = (material(registry, weights) / name for name in _TEXTS)
+    return next((read_texts(file) for file in files if file.is_file()), None)
 
 
 def keep_probes(registry: Registry, weights: str, source: Path) -> None:

@@ -81,18 +81,20 @@ def missing(
     editor: Editor,
     settings: Mapping[str, object],
     seed: int,
+    amount: str = "full",
 ) -> bool:
     """Whether an edit would first have to compute statistics."""
+    from patchhub.editing.corpus import Amount, corpus_for
     from patchhub.editing.moments import missing_layers
-    from patchhub.editing.prepare import corpus_for, layers_of
+    from patchhub.editing.prepare import layers_of
 
     layers = layers_of(base, editor, settings)
     if not layers:
         return False
     weights = base.fingerprint.weights
-    corpus = corpus_for(base, seed, localfiles.texts(registry, weights))
+    corpus = corpus_for(base, seed, localfiles.texts(registry, weights), Amount.of(amount))
     cache, others = localfiles.moments_cache(registry), elsewhere(registry, weights)
-    return bool(missing_layers(base, corpus.digest, layers, cache, others))
+    return bool(missing_layers(base, corpus.record, layers, cache, others))
 
 
 def _bring(registry: Registry, asset: Asset, file: Path) -> None:

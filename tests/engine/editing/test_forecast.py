@@ -10,10 +10,11 @@ import pytest
 
 from patchhub.api import forecast as forecast_of
 from patchhub.editing.catalog import METHODS, load_editor
+from patchhub.editing.corpus import corpus_for
 from patchhub.editing.editor import run_editor
 from patchhub.editing.forecast import Forecast, forecast
 from patchhub.editing.moments import content_key, moments_of
-from patchhub.editing.prepare import corpus_for, prepare_context
+from patchhub.editing.prepare import prepare_context
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 from tests.engine.editing.support import MIDDLE, REQUEST, TEXTS, pico_base
@@ -83,15 +84,16 @@ def test_text_that_has_to_be_read_is_counted(tmp_path: Path) -> None:
     expected = statistics()
     assert list(tmp_path.iterdir()) == []
     corpus = corpus_for(base, 0, TEXTS)
-    key = content_key(base, corpus.digest, cap=64)
+    key = content_key(base, corpus.record)
     assert statistics(elsewhere={key: (0,)}) == 0
     assert statistics(elsewhere={key: (1,)}) == expected
-    real = moments_of(base, corpus.digest, corpus.texts, (0,), cache=tmp_path)
+    real = moments_of(base, corpus, (0,), cache=tmp_path)
     assert expected == pytest.approx(real.count, rel=0.2)
     assert statistics() == 0
     assert statistics(settings={"layer": 1}) == expected
     own = corpus_for(base, 0, None)
     assert statistics(corpus=None) == own.samples * own.length > 0
+    assert statistics(corpus=TEXTS * 20, statistics="fast") == 10 * 128
     assert statistics(settings={"layer": 0, "covariance": True}, seed=1) == 0
 
 

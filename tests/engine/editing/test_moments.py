@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from patchhub.editing.corpus import corpus_for
 from patchhub.editing.moments import (
     Moments,
     compute_moments,
     content_key,
-    corpus_digest,
     moments_of,
 )
 from patchhub.errors import InvalidInputError
+from patchhub.provenance import CorpusRecord
 from patchhub.sites import module_of
 from tests.engine.editing.support import TEXTS, pico_base
 from tests.pico import FAMILIES
@@ -57,62 +59,63 @@ def test_cache_is_used_extended_and_bit_identical(tmp_path: Path) -> None:
     base = pico_base("llama")
     asked: list[int] = []
 
-    def texts() -> tuple[str, ...]:
+    def texts(*_: object) -> tuple[str, ...]:
         asked.append(1)
         return TEXTS
 
-    digest = corpus_digest(TEXTS)
-    first = moments_of(base, digest, texts, [0], cache=tmp_path)
-    second = moments_of(base, digest, texts, [0], cache=tmp_path)
+    corpus = replace(corpus_for(base, 0, TEXTS), texts=texts)
+    first = moments_of(base, corpus, [0], cache=tmp_path)
+    second = moments_of(base, corpus, [0], cache=tmp_path)
     assert len(asked) == 1
     assert second.digest([0]) == first.digest([0])
-    assert second.count == first.count
-    extended = moments_of(base, digest, texts, [0, 1], cache=tmp_path)
+    assert (second.count, second.corpus) == (first.count, first.corpus)
+    extended = moments_of(base, corpus, [0, 1], cache=tmp_path)
     assert len(asked) == 2
     assert extended.layers == (0, 1)
     assert extended.digest([0]) == first.digest([0])
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_cache_never_serves_another_model_or_corpus(tmp_path: Path) -> None:
+def test_cache_never_serves_another_model_corpus_or_amount(tmp_path: Path) -> None:
     base = pico_base("gpt2")
     keys = {
-        content_key(pico_base(family, dtype), corpus, cap=64)
+        content_key(pico_base(family, dtype), CorpusRecord(source, digest * 64, amount))
         for family in ("gpt2", "gptj")
         for dtype in (torch.float32, torch.float64)
-        for corpus in ("a", "b")
+        for source in ("texts", "samples")
+        for digest in "ab"
+        for amount in ("full", "fast")
     }
-    assert len(keys) == 8
-    digest = corpus_digest(TEXTS)
-    good = moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path)
+    assert len(keys) == 32
+    corpus = corpus_for(base, 0, TEXTS)
+    good = moments_of(base, corpus, [0], cache=tmp_path)
     (file,) = tmp_path.iterdir()
     for damage in (b"", b"not safetensors", file.read_bytes()[:-9]):
         file.write_bytes(damage)
-        again = moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path)
+        again = moments_of(base, corpus, [0], cache=tmp_path)
         assert again.digest([0]) == good.digest([0])
 
 
 def test_cache_never_serves_sums_of_another_thread_count(tmp_path: Path) -> None:
     """They may differ in their last bits, and with them the id of a patch."""
-    base, digest, threads = pico_base("gpt2"), corpus_digest(TEXTS), torch.get_num_threads()
+    base, threads = pico_base("gpt2"), torch.get_num_threads()
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path)
+            moments_of(base, corpus_for(base, 0, TEXTS), [0], cache=tmp_path)
     finally:
         torch.set_num_threads(threads)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_cache_file_that_cannot_be_read_is_as_good_as_none(tmp_path: Path) -> None:
-    base, digest = pico_base("gpt2"), corpus_digest(TEXTS)
-    good = moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path)
+    base = pico_base("gpt2")
+    corpus = corpus_for(base, 0, TEXTS)
+    good = moments_of(base, corpus, [0], cache=tmp_path)
     (file,) = tmp_path.iterdir()
     file.unlink()
     file.symlink_to(tmp_path)  # a directory: reading it fails, whoever asks
-    assert moments_of(base, digest, lambda: TEXTS, [0], cache=tmp_path).digest([0]) == good.digest(
-        [0]
-    )
+    assert moments_of(base, corpus, [0], cache=tmp_path).digest([0]) == good.digest([0])
 
 
 def test_progress_ends_at_the_number_of_texts() -> None:

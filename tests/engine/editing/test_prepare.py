@@ -64,7 +64,7 @@ def test_progress_is_reported() -> None:
         progress=lambda phase, done, total: phases.append(phase),
     )
     run_editor(editor, context, [REQUEST], {"layer": 0})
-    assert set(phases) == {"statistics", "edit"}
+    assert set(phases) == {"statistics, texts", "edit"}
 
 
 def test_nothing_is_computed_for_requests_that_will_be_refused() -> None:

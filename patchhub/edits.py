@@ -1,0 +1,144 @@
+"""The public call that edits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, overload
+
+from patchhub.editing.catalog import load_editor
+from patchhub.editing.editor import Dropped
+from patchhub.editing.maker import Maker
+from patchhub.editing.modes import Mode
+from patchhub.given import Base, Progress, Requests, base_of, patches_of, requests_of
+from patchhub.patch import Patch
+
+
+class LeftOutWarning(UserWarning):
+    """Requests were left out of an edit, and the caller gave no list that says which."""
+
+
+@overload
+def edit(
+    base: Base,
+    method: str,
+    requests: Requests,
+    *,
+    mode: Literal["batch"] = ...,
+    onto: Sequence[Patch | str | Path] = ...,
+    settings: Mapping[str, object] | None = ...,
+    seed: int = ...,
+    texts: Iterable[str] | None = ...,
+    statistics: str = ...,
+    cache: Path | None = ...,
+    memory: int | None = ...,
+    dropped: list[Dropped] | None = ...,
+    device: str = ...,
+    progress: Progress | None = ...,
+) -> Patch: ...
+@overload
+def edit(
+    base: Base,
+    method: str,
+    requests: Requests,
+    *,
+    mode: Literal["single", "sequential"],
+    onto: Sequence[Patch | str | Path] = ...,
+    settings: Mapping[str, object] | None = ...,
+    seed: int = ...,
+    texts: Iterable[str] | None = ...,
+    statistics: str = ...,
+    cache: Path | None = ...,
+    memory: int | None = ...,
+    dropped: list[Dropped] | None = ...,
+    device: str = ...,
+    progress: Progress | None = ...,
+) -> tuple[Patch, ...]: ...
+def edit(
+    base: Base,
+    method: str,
+    requests: Requests,
+    *,
+    mode: str = Mode.BATCH,
+    onto: Sequence[Patch | str | Path] = (),
+    settings: Mapping[str, object] | None = None,
+    seed: int = 0,
+    texts: Iterable[str] | None = None,
+    statistics: str = "full",
+    cache: Path | None = None,
+    memory: int | None = None,
+    dropped: list[Dropped] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Patch | tuple[Patch, ...]:
+    """Compute an edit; the model is afterwards as it was.
+
+    Args:
+        base: The base or its directory.
+        method: Name of an editing method (`patchhub.editing.catalog.editor_names`).
+        requests: What shall be true.
+        mode: ``batch``: one patch of all requests. ``single``: a patch of each, all on the same
+            model. ``sequential``: a patch of each, on the model that carries the earlier ones.
+        onto: Patches the model carries while the edit is computed, bottom first.
+        settings: Hyper-parameters that differ from the method's defaults.
+        seed: Of everything random; of several patches each begins with it.
+        texts: Text for the key statistics some methods need; else the model's own samples.
+        statistics: How much of it: ``full``, ``fast`` or a number of tokens per dimension of a key
+            (`patchhub.editing.corpus.Amount`).
+        cache: Directory that keeps key statistics for the next edit.
+        memory: Bytes that the method may use beside the model.
+        dropped: Takes the requests that could not be edited while others could, with the reasons;
+            without it they are told by a `LeftOutWarning`.
+        device: Where a base given by its directory is put.
+        progress: Called with the phase, units done, units in all.
+
+    Returns:
+        The patch; in modes ``single`` and ``sequential`` those of the requests that could be
+        edited, in their order.
+
+    Raises:
+        NotFoundError: E141 no such method; E109 a directory is missing.
+        InvalidInputError: E13x a request, E142 a setting, E143 to E148 the model does not fit; of
+            requests that cannot be edited only if none can.
+        IntegrityError: E201, a patch in ``onto`` is of another base.
+    """
+    way = Mode.of(mode)
+    wanted = requests_of(requests)
+    below = patches_of(onto)
+    maker = Maker.begin(
+        base_of(base, device),
+        load_editor(method),
+        wanted,
+        mode=way,
+        settings=settings,
+        seed=seed,
+        texts=texts,
+        statistics=statistics,
+        cache=cache,
+        memory=memory,
+        progress=progress,
+    )
+    made = _made(maker, way, below)
+    _tell(maker.dropped, dropped)
+    return made
+
+
+def _made(maker: Maker, mode: Mode, below: tuple[Patch, ...]) -> Patch | tuple[Patch, ...]:
+    if mode is Mode.BATCH:
+        return maker.make(maker.requests, below)
+    stack, made = list(below), []
+    for _, patch in maker.one_by_one(stack):
+        made.append(patch)
+        if mode is Mode.SEQUENTIAL:
+            stack.append(patch)
+    return tuple(made)
+
+
+def _tell(found: Sequence[Dropped], wanted: list[Dropped] | None) -> None:
+    if wanted is not None:
+        wanted.extend(found)
+    elif found:
+        listed = "; ".join(f"{one.request.prompt!r}: {one.reason.what}" for one in found[:3])
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        warnings.warn(f"left out: {listed}{more}", LeftOutWarning, stacklevel=3)
