@@ -1,0 +1,75 @@
+"""Which requests of a batch share a target.
+
+Requests on one subject have the same key, or nearly, wherever the subject's text and what comes
+before it agree; with targets of their own they would be averaged, and the system to be solved would
+be singular or nearly so. So they get one target that serves all their prompts. Requests that put
+the same prompt and want different answers are refused before (`editing.agreement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from patchhub.editing.editor import EditContext
+from patchhub.editing.keys import Prompts
+from patchhub.editing.targets import Wanted, wanted_for
+from patchhub.editing.templates import BARE, ContextTemplates
+from patchhub.errors import InvalidInputError
+from patchhub.request import EditRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Requests with one target.
+
+    Attributes:
+        requests: Their places in the batch, ascending.
+        wanted: What must come true of all of them.
+        prompts: Where the target is looked up.
+    """
+
+    requests: tuple[int, ...]
+    wanted: Wanted
+    prompts: Prompts
+
+
+Failed = list[tuple[int, InvalidInputError]]
+"""Places of requests in a batch, and why they cannot be edited."""
+
+
+def gather(
+    context: EditContext, requests: Sequence[EditRequest], contexts: int
+) -> tuple[list[Group], Failed]:
+    """Requests by subject, in the order in which subjects first occur.
+
+    Args:
+        context: Tokenizer and templates.
+        requests: With subjects.
+        contexts: Texts to put in front of each prompt: the last, that is longest, templates.
+
+    Returns:
+        Groups, and the requests whose tokens do not line up (E143).
+    """
+    given = (context.templates or BARE).texts
+    templates = ContextTemplates((*BARE.texts, *given[max(1, len(given) - contexts) :]))
+    parts: dict[str, dict[str, Wanted]] = {}
+    members: dict[str, list[int]] = {}
+    failed: Failed = []
+    for number, request in enumerate(requests):
+        start, end = request.subject_span()
+        subject = request.prompt[start:end]
+        try:
+            wanted = wanted_for(context.base.tokenizer, templates, [request])
+        except InvalidInputError as error:
+            failed.append((number, error))
+            continue
+        # The same prompt twice counts once.
+        parts.setdefault(subject, {})[request.prompt] = wanted
+        members.setdefault(subject, []).append(number)
+    return [_group(members[name], list(found.values())) for name, found in parts.items()], failed
+
+
+def _group(requests: Sequence[int], wanted: Sequence[Wanted]) -> Group:
+    together = Wanted(tuple(row for one in wanted for row in one.rows), wanted[0].essence)
+    return Group(tuple(requests), together, Prompts(tuple(one.rows for one in wanted)))
