@@ -77,7 +77,7 @@ class JointEditor:
                 found=", ".join(patch.short for patch in context.below),
             )
         form = self.method.joint(context, hparams)
-        recalled = remembered(self.earlier, record_of(self.method, context, form), form)
+        recalled = remembered(self.earlier, record_of(self.method, context, form), self.method)
         groups = settled(requests).groups
         entries = list(_entries(context, form, groups, recalled))
         self.recalled = sum(len(e.requests) for e in entries if recalled.knows(e.name))

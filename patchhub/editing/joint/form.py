@@ -32,8 +32,6 @@ class Form:
         delta: δ for one target, ``(d,)``, on the model as it is; raises what stands against it.
         settings: In effect, blocks filled in; for the record.
         templates: The contexts it reads prompts in.
-        sequential: Whether a patch of several requests by the method itself sees each on the model
-            that those before it left.
     """
 
     formula: Formula
@@ -42,7 +40,6 @@ class Form:
     delta: Callable[[Wanted], Tensor]
     settings: Any
     templates: ContextTemplates
-    sequential: bool = False
 
 
 @runtime_checkable

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from patchhub.editing.editor import Cost, Editor
 from patchhub.editing.joint.entries import Entry
-from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.groups import Group, group_name
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.manifest import MethodRecord
@@ -42,7 +42,7 @@ class Remembered:
         return self.residuals.get(group_name(group))
 
 
-def remembered(patches: Sequence[Patch], record: MethodRecord, form: Form) -> Remembered:
+def remembered(patches: Sequence[Patch], record: MethodRecord, method: Editor) -> Remembered:
     """What patches know of targets that would be found again just so.
 
     Those are targets found by the same method, settings and templates on the bare base: not what a
@@ -51,21 +51,22 @@ def remembered(patches: Sequence[Patch], record: MethodRecord, form: Form) -> Re
 
     Args:
         patches: Of the same base; later ones count.
-        record: Of the patch to be made.
-        form: The method.
+        record: Of the patch to be made, or of one like it.
+        method: The method.
 
     Raises:
         IntegrityError: E118, a patch's state is damaged.
     """
+    cost: Cost | None = getattr(method, "cost", None)
     found = Remembered()
     for patch in patches:
         same = _comparable(patch.manifest.method) == _comparable(record)
         known = KeyValues.from_state(patch) if same and not patch.manifest.onto else None
         if known is None:
             continue
-        whole = set(known.shares) == set(form.formula.layers)
-        rows = known.members() if whole or not form.sequential else known.members()[:1]
-        for row, members in enumerate(rows):
+        whole = bool(known.shares)
+        one_by_one = cost is not None and cost.each and not whole
+        for row, members in enumerate(known.members()[: 1 if one_by_one else None]):
             requests = [patch.requests[i] for i in members]
             group = tuple(sorted(requests, key=EditRequest.digest))
             if whole:
