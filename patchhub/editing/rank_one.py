@@ -1,19 +1,24 @@
 """Insert facts into one down-projection, one rank-one update after another.
 
 What the members of ROME's family share: rows in all contexts, the target value, the statistics, the
-patch. Each member brings only its formula, an `Update`.
+patch. Each member brings only its formula, an `Update`; what cannot be edited is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from itertools import count
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import EditContext, Editor, method_record
+from patchhub.editing.joint.form import Form, delta_by, inverse_moments
+from patchhub.editing.joint.solver import Formula
+from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.solver import solve
 from patchhub.editing.targets import Target, TargetSettings, find_targets, wanted_for
 from patchhub.editing.templates import BARE
@@ -46,8 +51,23 @@ S = TypeVar("S", bound=InsertSettings)
 
 Whiten = Callable[[Tensor], Tensor]
 """k ↦ C⁻¹k, or the identity."""
-Update = Callable[[Target, Whiten], tuple[Tensor, Tensor]]
-"""Factors ``left (d_out,)`` and ``right (d_in,)`` of ΔW = left rightᵀ, in float64."""
+
+
+class Factors(NamedTuple):
+    """ΔW = left rightᵀ, in float64.
+
+    Attributes:
+        left: ``(d_out,)``.
+        right: ``(d_in,)``.
+        key: What ``right`` was made from, ``(d_in,)``.
+    """
+
+    left: Tensor
+    right: Tensor
+    key: Tensor
+
+
+Update = Callable[[Target, Whiten], Factors]
 
 
 def resolved(base: LoadedBase, settings: S) -> S:
@@ -80,37 +100,65 @@ def insert_each(
     """Apply ``update`` to one request after another, each on the model so far edited.
 
     Returns:
-        A low-rank patch whose rank is the number of requests.
+        A low-rank patch whose rank is the number of requests that could be edited; it remembers
+        their keys and δ (`KeyValues`).
 
     Raises:
-        InvalidInputError: E143, E145, E148 or E150; see `observe` and `factors`.
+        InvalidInputError: E145, the statistics are unusable; E143, E148 or E150, no request can be
+            edited (see `observe` and `factors`), and this is what is wrong with the first.
     """
     base = context.base
     settings = resolved(base, settings)
-    path = base.arch.path("mlp_out", settings.layer or 0, base.model)
+    layer = settings.layer or 0
+    path = base.arch.path("mlp_out", layer, base.model)
     module = module_of(base.model, path)
-    pairs: list[tuple[Tensor, Tensor]] = []
+    number = count()
+
+    def insert(request: EditRequest) -> tuple[Factors, Tensor]:
+        context.report("edit", next(number), len(requests))
+        target = observe(context, request, settings)
+        made = factors(context, request, settings, update, target)
+        weight_matrix(module).add_(torch.outer(made.left, made.right).to(base.model.dtype))
+        return made, target.delta
+
     with swapped(module, "weight", module.get_parameter("weight").detach().clone()):
-        for done, request in enumerate(requests):
-            context.report("edit", done, len(requests))
-            left, right = factors(context, request, settings, update)
-            pairs.append((left, right))
-            weight_matrix(module).add_(torch.outer(left, right).to(base.model.dtype))
+        fit, done = each_or_dropped(context, requests, insert)
     context.report("edit", len(requests), len(requests))
-    roles = {
-        "A": torch.stack([right for _, right in pairs]).float().cpu(),
-        "B": torch.stack([left for left, _ in pairs], dim=1).float().cpu(),
-    }
+    made, deltas = zip(*done, strict=True)
+    lefts, rights, keys = (torch.stack(each) for each in zip(*made, strict=True))
     site = site_for(base.model, base.fingerprint, f"{path}.weight")
+    roles = {"A": rights.float().cpu(), "B": lefts.T.float().cpu().contiguous()}
     layers = moment_layers(base, settings)
     return Patch.build(
         Kind.LOW_RANK,
-        {site.tensor: {role: tensor.contiguous() for role, tensor in roles.items()}},
+        {site.tensor: roles},
         sites=[site],
         base=base.fingerprint.weights,
-        method=method_record(editor, context, requests, settings, layers=layers),
-        requests=requests,
+        method=method_record(editor, context, fit, settings, layers=layers),
+        requests=fit,
         onto=context.onto,
+        state=KeyValues({layer: keys}, torch.stack(deltas)).to_state(),
+    )
+
+
+def joint_form(context: EditContext, settings: InsertSettings, *, bare: bool = False) -> Form:
+    """The insertion in the terms of a joint solve: every key led to its value exactly.
+
+    Args:
+        context: The base and its statistics.
+        settings: Of the insertion.
+        bare: Whether the key is the bare prompt's, and not the mean over contexts.
+    """
+    settings = resolved(context.base, settings)
+    layer = settings.layer or 0
+    moments = inverse_moments(context) if settings.covariance else _identity
+    return Form(
+        formula=Formula((layer,), moments, 0.0, lambda left: 1.0),
+        site="mlp",
+        mean=(lambda keys: keys[0]) if bare else (lambda keys: keys.mean(0)),
+        delta=delta_by(context, settings, layer=layer, site="mlp"),
+        settings=settings,
+        templates=context.templates or BARE,
     )
 
 
@@ -136,23 +184,31 @@ def observe(context: EditContext, request: EditRequest, settings: InsertSettings
 
 
 def factors(
-    context: EditContext, request: EditRequest, settings: InsertSettings, update: Update
-) -> tuple[Tensor, Tensor]:
-    """The update of one request, ``(d_out,)`` and ``(d_in,)`` in float64.
+    context: EditContext,
+    request: EditRequest,
+    settings: InsertSettings,
+    update: Update,
+    target: Target | None = None,
+) -> Factors:
+    """The update of one request, from its target, or from what `observe` finds.
 
     Raises:
         InvalidInputError: E145, statistics are singular; E148, the update is not finite.
     """
-    target = observe(context, request, settings)
-    left, right = update(target, _whiten(context, settings))
-    if not bool(torch.isfinite(left).all() and torch.isfinite(right).all()):
+    target = target or observe(context, request, settings)
+    made = update(target, _whiten(context, settings))
+    if not bool(torch.isfinite(made.left).all() and torch.isfinite(made.right).all()):
         raise InvalidInputError(
             "E148",
             f"the update for {request.subject!r} is not finite",
             expected="a key that its own direction can tell from others",
             hint="another wording of the prompt, another block, or R-ROME",
         )
-    return left, right
+    return made
+
+
+def _identity(layer: int, keys: Tensor) -> Tensor:
+    return keys.double()
 
 
 def _whiten(context: EditContext, settings: InsertSettings) -> Whiten:

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
-from torch import Tensor
-
 from patchhub.editing import rank_one
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
+from patchhub.editing.joint import Form
 from patchhub.editing.targets import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
@@ -37,22 +36,24 @@ class RRomeSettings(rank_one.InsertSettings):
     mode: Mode = "random_prefix"
 
 
-def update(target: Target, whiten: rank_one.Whiten, *, mode: Mode) -> tuple[Tensor, Tensor]:
-    """Factors ``(d_out,)`` and ``(d_in,)`` of the update."""
+def update(target: Target, whiten: rank_one.Whiten, *, mode: Mode) -> rank_one.Factors:
+    """The update by one of the three formulas."""
     keys, outputs = target.keys.double(), target.outputs.double()
     mean, bare = keys.mean(0), keys[0]
+    key = bare if mode == "prompt_keys" else mean
+    direction = rank_one.unit(whiten(key))
     if mode == "random_prefix":
-        direction = rank_one.unit(whiten(mean))
-        return (target.value.double() - outputs.mean(0)) / (direction @ mean), direction
-    direction = rank_one.unit(whiten(bare if mode == "prompt_keys" else mean))
-    return target.delta.double() / (direction @ bare), direction
+        left = (target.value.double() - outputs.mean(0)) / (direction @ mean)
+    else:
+        left = target.delta.double() / (direction @ bare)
+    return rank_one.Factors(left, direction, key)
 
 
 class RRome:
     """Rank-one model editing with consistent keys."""
 
     name = "r_rome"
-    version = 1
+    version = 2
     summary = "ROME with the same key in numerator and denominator; safe in long sequences"
     reference = "Gupta et al. 2024, arXiv:2403.07175"
     kind = Kind.LOW_RANK
@@ -70,6 +71,10 @@ class RRome:
         """One request after another; rank = number of requests."""
         chosen = partial(update, mode=hparams.mode)
         return rank_one.insert_each(self, context, requests, hparams, chosen)
+
+    def joint(self, context: EditContext, hparams: RRomeSettings) -> Form:
+        """Every averaged key led to its value exactly, or every bare prompt's."""
+        return rank_one.joint_form(context, hparams, bare=hparams.mode == "prompt_keys")
 
 
 EDITOR = RRome()

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from patchhub.editing import rank_one
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
+from patchhub.editing.joint import Form
 from patchhub.editing.targets import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
@@ -24,18 +23,20 @@ from patchhub.patch import Patch
 from patchhub.request import EditRequest
 
 
-def update(target: Target, whiten: rank_one.Whiten) -> tuple[Tensor, Tensor]:
-    """Factors ``(d_out,)`` and ``(d_in,)``, so that the bare prompt's key leads to z."""
+def update(target: Target, whiten: rank_one.Whiten) -> rank_one.Factors:
+    """The update after which the bare prompt's key leads to z."""
     keys, outputs = target.keys.double(), target.outputs.double()
-    direction = rank_one.unit(whiten(keys.mean(0)))
-    return (target.value.double() - outputs[0]) / (direction @ keys[0]), direction
+    mean = keys.mean(0)
+    direction = rank_one.unit(whiten(mean))
+    left = (target.value.double() - outputs[0]) / (direction @ keys[0])
+    return rank_one.Factors(left, direction, mean)
 
 
 class Rome:
     """Rank-one model editing."""
 
     name = "rome"
-    version = 1
+    version = 2
     summary = "rank-one insertion of one fact into one MLP, weighted by the key covariance"
     reference = "Meng et al. 2022, arXiv:2202.05262"
     kind = Kind.LOW_RANK
@@ -55,6 +56,10 @@ class Rome:
     ) -> Patch:
         """One request after another; rank = number of requests."""
         return rank_one.insert_each(self, context, requests, hparams, update)
+
+    def joint(self, context: EditContext, hparams: rank_one.InsertSettings) -> Form:
+        """Every averaged key led to its value exactly; of ROME's two keys the one of R-ROME."""
+        return rank_one.joint_form(context, hparams)
 
 
 EDITOR = Rome()

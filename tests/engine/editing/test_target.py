@@ -86,7 +86,7 @@ def test_key_target_and_update_equal_the_reference(
     assert relative(found.keys.mean(0), wanted.mean_key) < 1e-9
     assert relative(found.keys[0], wanted.keys[0]) < 1e-9
     assert relative(found.value, wanted.target) < 1e-9
-    left, right = factors(context, request_, settings, formula(mode))
+    left, right, _ = factors(context, request_, settings, formula(mode), found)
     update = reference.update(wanted, moment_of(family, layer), mode)
     assert relative(torch.outer(left, right), update) < 1e-9
     assert wanted.steps_taken > 3
@@ -108,7 +108,7 @@ def test_settings_mean_what_the_reference_means(family: str, changes: dict[str, 
     wanted = reference_for(family, REQUEST, settings, 0)
     context = pico_context(family, WIDE)
     assert relative(observe(context, REQUEST, settings).value, wanted.target) < 1e-9
-    left, right = factors(context, REQUEST, settings, formula("rome"))
+    left, right, _ = factors(context, REQUEST, settings, formula("rome"))
     moment = moment_of(family, 0) if settings.covariance else None
     assert relative(torch.outer(left, right), reference.update(wanted, moment, "rome")) < 1e-9
     radius = settings.clamp * float(wanted.value.norm())
@@ -136,7 +136,7 @@ def test_rome_maps_the_bare_key_to_the_target(family: str) -> None:
     context = pico_context(family, WIDE)
     settings = InsertSettings(layer=1)
     found = observe(context, REQUEST, settings)
-    left, right = factors(context, REQUEST, settings, formula("rome"))
+    left, right, _ = factors(context, REQUEST, settings, formula("rome"))
     reached = found.outputs[0] + left * (right @ found.keys[0])
     assert relative(reached, found.value) < 1e-10
 

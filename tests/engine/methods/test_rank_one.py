@@ -8,6 +8,8 @@ import torch
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
+from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.rank_one import InsertSettings, observe
 from patchhub.editing.solver import factorise, solve
 from patchhub.editing.targets import Target
 from patchhub.editing.tokens import target_row
@@ -96,16 +98,44 @@ def test_r_rome_never_divides_by_a_negative_number() -> None:
     make = torch.Generator().manual_seed(0)
     root = torch.randn(6, 6, generator=make, dtype=torch.float64)
     factor = factorise(root @ root.T + 0.1 * torch.eye(6, dtype=torch.float64))
-    key = torch.randn(6, generator=make, dtype=torch.float64)
+    key_ = torch.randn(6, generator=make, dtype=torch.float64)
     outputs = torch.randn(3, 4, generator=make, dtype=torch.float64)
     delta = torch.randn(4, generator=make, dtype=torch.float64)
-    target = Target(delta, outputs[0], torch.stack([-key, 2 * key, 3 * key]), outputs, ())
+    target = Target(delta, outputs[0], torch.stack([-key_, 2 * key_, 3 * key_]), outputs, ())
     for mode, used, residual in (
-        ("rome", -key, delta),
-        ("original", -key, delta),
-        ("random_prefix", 4 / 3 * key, target.value - outputs.mean(0)),
-        ("prompt_keys", -key, delta),
+        ("rome", -key_, delta),
+        ("original", -key_, delta),
+        ("random_prefix", 4 / 3 * key_, target.value - outputs.mean(0)),
+        ("prompt_keys", -key_, delta),
     ):
-        left, right = formula(mode)(target, lambda k: solve(factor, k))
+        left, right, key = formula(mode)(target, lambda k: solve(factor, k))
         assert (float(right @ used) > 0) == (mode in ("random_prefix", "prompt_keys"))
         assert torch.allclose(left * (right @ used), residual, rtol=1e-10)
+        assert torch.allclose(key, -key_ if mode == "prompt_keys" else 4 / 3 * key_)
+
+
+def test_a_request_that_cannot_be_edited_is_left_out_and_said() -> None:
+    context = pico_context("gpt2")
+    long = EditRequest(prompt="Mira " + "was born in " * 30 + "at", target="Oslo", subject="Mira")
+    alone = run_editor(ROME, context, [REQUEST, MIDDLE], STRONG)
+    patch = run_editor(ROME, context, [long, REQUEST, MIDDLE], STRONG)
+    assert patch.payload.keys() == alone.payload.keys()
+    assert patch.id == alone.id
+    assert [(one.request, one.reason.code) for one in context.dropped] == [(long, "E150")]
+    with pytest.raises(InvalidInputError, match="E150"):
+        run_editor(ROME, context, [long], STRONG)
+
+
+@pytest.mark.parametrize("mode", ["random_prefix", "prompt_keys"])
+def test_an_edit_remembers_its_keys_and_residuals(mode: str) -> None:
+    context = pico_context("llama", torch.float64)
+    editor = load_editor("r_rome")
+    patch = run_editor(editor, context, [REQUEST, MIDDLE], {"layer": 0, "mode": mode})
+    kept = KeyValues.from_state(patch)
+    assert kept is not None
+    found = observe(context, REQUEST, InsertSettings(layer=0))
+    key = found.keys[0] if mode == "prompt_keys" else found.keys.mean(0)
+    assert kept.keys[0].shape == (2, 64)
+    assert torch.equal(kept.keys[0][0], key.float())
+    assert torch.equal(kept.residuals[0], found.delta.float())
+    assert kept.groups == ()
