@@ -107,7 +107,8 @@ class Descent:
         if self._nll_factor is None:
             return losses, self._weight, stop
         best = self._batch.all_best(labels.detach())
-        weight = self._nll_factor * torch.where(best, _EASED, 1.0).to(losses.dtype)
+        weight = torch.full_like(self._weight, self._nll_factor)
+        weight = weight.masked_fill(best, _EASED * self._nll_factor)
         return losses, weight, stop | (best & (drift.detach() <= _CLOSE))
 
     def _record(self, step: int, losses: Tensor, stop: Tensor) -> None:
