@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,12 @@ from tests.engine.editing.test_isolation import numpy_state
 
 METHODS = editor_names()
 FAMILIES = ("gpt2", "gptj", "llama")
+WRITE_EMBEDDINGS = {"kn"}
+"""Methods that add input embeddings: of use only where these are the output projection too."""
+
+
+SMALL = {"covariance_weight": 1.0, "null_share": 0.3, "eta": 0.01}
+"""What published settings mean depends on the size of keys; these suit pico models."""
 
 
 def block(editor: Editor, number: object) -> dict[str, object]:
@@ -34,7 +40,14 @@ def block(editor: Editor, number: object) -> dict[str, object]:
     known = {field.name for field in fields(editor.hparams)}
     if "layer" in known:
         return {"layer": number}
-    return {"layers": (number,)} if "layers" in known else {}
+    if "layers" not in known:
+        return {}
+    return {"layers": (number,)} | {name: v for name, v in SMALL.items() if name in known}
+
+
+def complete(editor: Editor, request: EditRequest) -> EditRequest:
+    """The request with what the method needs to know of the old answer."""
+    return replace(request, target_old="Oslo") if "target_old" in editor.needs else request
 
 
 def first(editor: Editor) -> dict[str, object]:
@@ -44,7 +57,9 @@ def first(editor: Editor) -> dict[str, object]:
 def context_for(editor: Editor, family: str, seed: int = 0) -> EditContext:
     base = pico_base(family)
     settings = first(editor)
-    return prepare_context(base, editor, [REQUEST], seed=seed, settings=settings, corpus=TEXTS)
+    return prepare_context(
+        base, editor, [complete(editor, REQUEST)], seed=seed, settings=settings, corpus=TEXTS
+    )
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
@@ -88,7 +103,7 @@ def test_the_model_and_the_generators_stay_as_they_were(name: str, family: str) 
     editor = load_editor(name)
     context = context_for(editor, family)
     before = snapshot(context.base.model)
-    run_editor(editor, context, [REQUEST], first(editor))
+    run_editor(editor, context, [complete(editor, REQUEST)], first(editor))
     assert snapshot(context.base.model) == before
 
 
@@ -118,10 +133,19 @@ def _fails_at(owner: Any, attribute: str, call: int) -> Iterator[list[int]]:
         (torch.optim.Adam, "step", 3),
         (torch.Tensor, "log_softmax", 2),
         (torch.Tensor, "log_softmax", 4),
-        (nn.Module, "__call__", 60),
+        (torch.autograd, "grad", 1),
+        (nn.Module, "__call__", 25),
         (Patch, "build", 1),
     ],
-    ids=["first step", "third step", "second loss", "fourth loss", "inside a pass", "at the end"],
+    ids=[
+        "first step",
+        "third step",
+        "second loss",
+        "fourth loss",
+        "gradient",
+        "inside a pass",
+        "at the end",
+    ],
 )
 @pytest.mark.parametrize("name", METHODS)
 def test_they_stay_also_when_the_method_raises_half_way(
@@ -136,12 +160,14 @@ def test_they_stay_also_when_the_method_raises_half_way(
     try:
         with _fails_at(owner, attribute, call) as calls:
             try:
-                run_editor(editor, context, [REQUEST], first(editor))
+                run_editor(editor, context, [complete(editor, REQUEST)], first(editor))
             except RuntimeError as error:
                 if "injected" not in str(error):
                     raise
-        if len(calls) < call and CATALOG.plugin(name) and owner is not Patch:
-            pytest.skip("this plugin never gets there")
+        once = CATALOG.plugin(name) or editor.cost.steps is None  # type: ignore[attr-defined]
+        never = not calls or (len(calls) < call and once)
+        if never and owner is not Patch:
+            pytest.skip("this method never gets there")
         assert len(calls) >= call
         assert snapshot(model) == before
     finally:
@@ -158,7 +184,8 @@ def test_the_same_seed_gives_the_same_patch(name: str, family: str) -> None:
         random.seed(noise)
         np.random.seed(noise)
         torch.manual_seed(noise)
-        ids.append(run_editor(editor, context_for(editor, family), [REQUEST], first(editor)).id)
+        context = context_for(editor, family)
+        ids.append(run_editor(editor, context, [complete(editor, REQUEST)], first(editor)).id)
     assert ids[0] == ids[1]
     if "templates" in editor.needs:
         other = run_editor(editor, context_for(editor, family, seed=1), [REQUEST], first(editor))
@@ -169,11 +196,13 @@ def test_the_same_seed_gives_the_same_patch(name: str, family: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_the_patch_fits_the_composer_and_makes_the_target_likelier(name: str, family: str) -> None:
     editor = load_editor(name)
+    if name in WRITE_EMBEDDINGS and family != "gpt2":
+        pytest.skip("this model's output projection is not its input embedding")
     context = context_for(editor, family)
     base = context.base
     row = target_row(base.tokenizer, AT_END.prompt, AT_END.target)
     asked = (row.ids, row.slots, row.labels)
-    patch = run_editor(editor, context, [AT_END], first(editor))
+    patch = run_editor(editor, context, [complete(editor, AT_END)], first(editor))
     before = probability(base.model, *asked)
     with Composer.over(base).applied(patch):
         assert probability(base.model, *asked) > before + 0.01
@@ -184,9 +213,7 @@ def test_the_patch_fits_the_composer_and_makes_the_target_likelier(name: str, fa
 def test_requests_are_recorded_without_their_probes(name: str) -> None:
     editor = load_editor(name)
     probe = Probe(ProbeKind.PARAPHRASE, "The birthplace of Mira Tolven is", ("Rome",))
-    request = EditRequest(
-        prompt=REQUEST.prompt, target="Rome", subject="Mira Tolven", id="a", probes=(probe,)
-    )
+    request = replace(complete(editor, REQUEST), id="a", probes=(probe,))
     patch = run_editor(editor, context_for(editor, "gpt2"), [request], first(editor))
     assert patch.manifest.method.requests == (request.digest(),)
     assert patch.manifest.method.name == name
@@ -223,7 +250,7 @@ def test_wrong_settings_are_typed_errors(name: str) -> None:
         wrong += [(block(editor, 2), "E144"), (block(editor, "one"), "E142")]
     for settings, code in wrong:
         with pytest.raises(PatchHubError) as error:
-            run_editor(editor, context, [REQUEST], settings)
+            run_editor(editor, context, [complete(editor, REQUEST)], settings)
         assert error.value.code == code
 
 
@@ -234,7 +261,7 @@ def test_half_precision_is_refused(name: str) -> None:
         base=pico_base("gpt2", torch.bfloat16), generator=torch.Generator(), seed=0
     )
     with pytest.raises(InvalidInputError) as error:
-        run_editor(editor, context, [REQUEST], first(editor))
+        run_editor(editor, context, [complete(editor, REQUEST)], first(editor))
     assert error.value.code == "E142"
 
 
@@ -245,4 +272,4 @@ def test_what_must_be_prepared_is_asked_for(name: str) -> None:
     if not editor.needs & {"templates", "moments"}:
         return
     with pytest.raises(InvalidInputError, match="prepare_context"):
-        run_editor(editor, context, [REQUEST], first(editor))
+        run_editor(editor, context, [complete(editor, REQUEST)], first(editor))
