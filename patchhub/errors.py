@@ -171,6 +171,7 @@ CODES: dict[str, str] = {
     "E157": "no method can make the edit",
     "E158": "model does not know the answer",
     "E159": "results do not go together",
+    "E160": "no such profile of settings",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from patchhub.editing.modes import Mode
 from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.options import (
     device_option,
+    memory_option,
     pairs_of,
     policy_option,
     review_option,
+    statistics_option,
     waive_options,
     waivers,
 )
@@ -22,13 +26,13 @@ from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
 if TYPE_CHECKING:
-    from patchhub_registry.operations.task import Edit
     from patchhub_registry.registry import Registry
 
 
 @verb(
     "edit",
     "patchhub edit METHOD born-in.json --stack prod --review-after 2027-06-30",
+    "patchhub edit rome facts.jsonl --stack prod --mode sequential",
     "patchhub edit auto born-in.json --stack prod --dry-run",
 )
 @click.argument("method", shell_complete=completing.methods)
@@ -39,10 +43,22 @@ if TYPE_CHECKING:
     shell_complete=completing.bases,
 )
 @click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    default=Mode.BATCH.value,
+    show_default=True,
+    help="One patch of all requests, one of each, or one of each on those before it.",
+)
+@click.option(
     "--stack", help="Edit and check on top of this stack.", shell_complete=completing.stacks
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method setting.")
+@click.option(
+    "--profile", help="Published settings for this model; `patchhub methods METHOD` lists them."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@statistics_option
+@memory_option
 @click.option("--name", help="Name of the patch; else made from the request.")
 @policy_option
 @waive_options
@@ -65,9 +81,13 @@ def command(
     method: str,
     requests: Path,
     base: str | None,
+    mode: str,
     stack: str | None,
     settings: tuple[str, ...],
+    profile: str | None,
     seed: int,
+    statistics: str,
+    memory: int | None,
     name: str | None,
     policy: Path | None,
     waive: tuple[str, ...],
@@ -84,10 +104,15 @@ def command(
     """Compute the edits of REQUESTS with METHOD, check them, commit them as one patch.
 
     REQUESTS is a JSON, JSONL or YAML file; `patchhub methods` lists the methods. If the guard says
-    no, nothing is committed and the exit status is 3.
+    no, nothing is committed and the exit status is 3. Requests that cannot be edited while others
+    can are left out, and said.
+
+    With --mode single or sequential each request becomes a patch of its own: those that the guard
+    passes are committed together; if it says no to any, the exit status is 3.
 
     METHOD `auto` tries the methods, the cheapest first, until the guard passes; --set METHOD.KEY=V
-    is then for one of them.
+    is then for one of them. --set goes before --profile, and that before what the checkpoint's own
+    config.json recommends.
     """
     from patchhub.editing.catalog import AUTO
 
@@ -98,8 +123,9 @@ def command(
     task: dict[str, Any] = {
         "base": base,
         "stack": stack,
-        "settings": pairs_of(settings),
+        "settings": _settings(settings, profile),
         "seed": seed,
+        "statistics": statistics,
         "name": name,
         "policy": policy,
         "out": out,
@@ -110,15 +136,30 @@ def command(
         "message": message,
         "review_after": review_after,
         "commit": not no_commit,
+        "memory": memory,
     }
+    if mode != Mode.BATCH and (method == AUTO or dry_run):
+        raise click.UsageError(f"{AUTO} and --dry-run are for one patch: leave --mode out")
     if method == AUTO:
+        if profile is not None:
+            raise click.UsageError("--profile goes with a method; --set METHOD.profile=NAME")
         task |= {"methods": _names(methods), "bench": bench}
         return _auto(session, registry, requests, task, None if dry_run else filing)
     if methods is not None or bench:
         raise click.UsageError(f"--methods and --bench go with the method {AUTO}")
     if dry_run:
         return _forecast(session, registry, method, requests, task)
-    return _edit(session, registry, method, requests, task | filing)
+    return _edit(session, registry, method, requests, {"mode": mode, **task, **filing})
+
+
+def _settings(settings: Sequence[str], profile: str | None) -> dict[str, str]:
+    """What is set, and which profile stands behind it."""
+    from patchhub.editing.profiles import PROFILE
+
+    given = pairs_of(settings)
+    if profile is not None and PROFILE in given:
+        raise click.UsageError(f"--set {PROFILE}=… and --profile are the same")
+    return given if profile is None else {PROFILE: profile, **given}
 
 
 def _auto(
@@ -149,15 +190,15 @@ def _forecast(
 def _edit(
     session: Session, registry: Registry, method: str, requests: Path, options: dict[str, Any]
 ) -> Reply:
-    from patchhub_cli.verdicts import verdict_text
+    from patchhub_cli.edited import edited_reply, refused_reply
     from patchhub_registry.operations.guarding import RefusedError
 
     try:
         with session.progress() as progress:
             made = registry.edit(method, requests, **options, progress=progress)
     except RefusedError as error:
-        return Reply({"verdict": error.verdict.to_json()}, verdict_text(error.verdict), error)
-    return _made(made)
+        return refused_reply(error)
+    return edited_reply(session, made)
 
 
 def _names(methods: str | None) -> tuple[str, ...]:
@@ -168,19 +209,3 @@ def _names(methods: str | None) -> tuple[str, ...]:
     if not names:
         raise click.UsageError("--methods takes names with commas between them")
     return names
-
-
-def _made(made: Edit) -> Reply:
-    from patchhub_cli.verdicts import verdict_text
-    from patchhub_registry.operations.guarding import RefusedError
-
-    data = {
-        "ref": made.ref,
-        "id": made.patch.id,
-        "base": made.base,
-        "directory": made.directory,
-        "verdict": made.verdict.to_json(),
-    }
-    place = made.ref or f"written to {made.directory}"
-    no = None if made.verdict.passed else RefusedError(made.verdict, made.patch.short)
-    return Reply(data, f"{verdict_text(made.verdict)}\n{place}  {made.patch.short}", no)

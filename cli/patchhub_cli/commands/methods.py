@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def command(session: Session, name: str | None) -> Reply:
     """List the editing methods: what they make, what they need, where they come from.
 
-    With NAME, that method and its settings. Plugins are listed by what their distributions say;
+    With NAME, that method, its settings, and the profiles that `edit --profile` takes: settings as
+    they were published, and for which models. Plugins are listed by what their distributions say;
     none is imported until it is named.
     """
     session.quiet_libraries()
@@ -58,6 +59,7 @@ def _all() -> Reply:
 
 def _one(name: str) -> Reply:
     from patchhub.editing.catalog import METHODS, load_editor
+    from patchhub.editing.profiles import profiles
     from patchhub.editing.settings import record_settings
 
     editor = load_editor(name)
@@ -69,7 +71,16 @@ def _one(name: str) -> Reply:
     data["settings"] = {n: {"default": v, "type": types[n]} for n, v in values.items()}
     about = [(label, _shown(value)) for label, value in data.items() if label != "settings"]
     rows = [(n, _shown(value), types[n]) for n, value in values.items()]
-    return Reply(data, f"{pairs(about)}\n\n{table(('setting', 'default', 'type'), rows)}")
+    text = f"{pairs(about)}\n\n{table(('setting', 'default', 'type'), rows)}"
+    found = profiles(name)
+    data["profiles"] = [
+        {"name": p.name, "source": p.source, "comment": p.comment, "models": p.models}
+        for p in found
+    ]
+    if found:
+        lines = [(p.name, ", ".join(p.models), p.source) for p in found]
+        text += "\n\n" + table(("profile", "models", "source"), lines)
+    return Reply(data, text)
 
 
 def _fields(editor: Editor) -> dict[str, object]:
