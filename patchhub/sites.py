@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -82,7 +82,9 @@ class Architecture:
         ties: Parameters that are another name for the owner's tensor where the configuration ties
             them.
         edit_layers: Per purpose (``insert`` a fact in one block, ``spread`` facts over several,
-            ``finetune``) and number of blocks the published ones to edit.
+            ``finetune`` some, ``minibatch`` one) and number of blocks the published ones to edit.
+        edit_modules: Per number of blocks, the projections published as edited together: paths as
+            in `Stack`, and the blocks of each.
     """
 
     model_type: str
@@ -92,6 +94,7 @@ class Architecture:
     stacks: Mapping[str, Stack]
     ties: Mapping[str, str]
     edit_layers: Mapping[str, Mapping[str, tuple[int, ...]]]
+    edit_modules: Mapping[str, Mapping[str, list[int]]] = field(default_factory=dict)
 
     @property
     def decoder(self) -> Stack:
@@ -197,7 +200,8 @@ def edit_layers(model: PreTrainedModel, arch: Architecture, purpose: str) -> tup
     count = arch.block_count(model)
     found = arch.edit_layers.get(purpose, {}).get(str(count))
     if found is None:
-        name, example = ("layers", "3,4,5") if purpose == SPREAD else ("layer", "5")
+        several = purpose in (SPREAD, "finetune")
+        name, example = ("layers", "3,4,5") if several else ("layer", "5")
         raise InvalidInputError(
             "E142",
             f"no published block to edit for {arch.model_type} models with {count} blocks",

@@ -1,72 +1,80 @@
-"""Train a few parameters on labels: the loss, with lower blocks computed once, and the loop."""
+"""Train a few parameters on labels: the loss, with what is below computed once, and the loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.resume import check_length, from_layer, recorded_below
-from patchhub.editing.tokens import Row, filler_id, pad
-from patchhub.editing.trace import picked_for
+from patchhub.editing.fixed import PARTS, Fixed
+from patchhub.editing.labels import Labelled, LabelledBatch
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
-from patchhub.sites import module_of
+
+Batches = Callable[[], Sequence[Tensor]]
+"""Numbers of the rows of each step of the next pass."""
 
 
 class LabelLoss:
     """Mean over rows of the mean over a row's labels of −log p, in nats.
 
-    Valid as long as nothing below block ``layer`` changes.
+    Valid as long as nothing changes below block ``layer`` of the decoder, and in it only ``parts``.
+
+    Args:
+        base: The model.
+        rows: What it is to say.
+        layer: Lowest block in which something is trained.
+        parts: What may change in that block.
+        memory: Most bytes for what is computed once; see `fixed.Fixed`.
 
     Attributes:
         size: Number of rows.
-
-    Raises:
-        InvalidInputError: E150, a row is longer than the model's context.
     """
 
-    def __init__(self, base: LoadedBase, rows: Sequence[Row], layer: int) -> None:
-        check_length(base.model, rows)
-        self.size = len(rows)
-        self._base, self._layer = base, layer
-        self._batch = pad(
-            [row.ids for row in rows], filler=filler_id(base.tokenizer), device=base.model.device
-        )
-        triples = [
-            (i, slot, label)
-            for i, row in enumerate(rows)
-            for slot, label in zip(row.slots, row.labels, strict=True)
-        ]
-        self._rows, self._slots, self._labels = torch.tensor(triples, device=base.model.device).T
-        self._weights = torch.tensor(
-            [1.0 / (len(rows) * len(row.slots)) for row in rows for _ in row.slots],
-            dtype=base.model.dtype,
-            device=base.model.device,
-        )
-        with torch.no_grad(), recorded_below(base.model, base.arch, layer) as self._below:
-            self._logits()
+    def __init__(
+        self,
+        base: LoadedBase,
+        rows: Sequence[Labelled],
+        layer: int,
+        *,
+        parts: Collection[str] = PARTS,
+        memory: int | None = None,
+    ) -> None:
+        self._batch = LabelledBatch(base, rows)
+        self.size = self._batch.size
+        self._fixed = Fixed(base, layer, parts)
+        self._fixed.record(self._batch.run, self._batch.every, self._batch.width, memory)
 
-    def __call__(self) -> Tensor:
-        """The loss under the model's present weights, differentiable."""
-        with (
-            torch.enable_grad(),
-            from_layer(self._base.model, self._base.arch, self._layer, self._below),
-        ):
-            log_p = self._logits().log_softmax(-1)
-        return -(log_p.gather(1, self._labels[:, None])[:, 0] * self._weights).sum()
+    def __call__(self, chosen: Tensor | None = None) -> Tensor:
+        """The loss of the rows with these numbers, or of all, under the model's present weights."""
+        if chosen is None:
+            chosen = self._batch.every
+        with torch.enable_grad(), self._fixed.replayed(chosen):
+            said = self._batch.run(chosen)
+            log_p = said.logits.log_softmax(-1).gather(1, said.labels[:, None])[:, 0]
+        counts = said.rows.bincount(minlength=len(chosen))
+        return -(log_p / (counts[said.rows] * len(chosen))).sum()
 
-    def _logits(self) -> Tensor:
-        model = self._base.model
-        with picked_for(module_of(model, self._base.arch.head), self._rows, self._slots):
-            output = model(input_ids=self._batch.ids, attention_mask=self._batch.mask)
-        return output.logits[0]  # type: ignore[no-any-return]
+    def in_turn(self, size: int) -> Batches:
+        """The rows in their order, ``size`` per step."""
+        batches = torch.split(self._batch.every, size)
+        return lambda: batches
+
+    def at_random(self, size: int, generator: torch.Generator) -> Batches:
+        """The rows in a new random order in each pass, ``size`` per step."""
+
+        def deal() -> Sequence[Tensor]:
+            order = torch.randperm(self.size, generator=generator)
+            return torch.split(order.to(self._batch.every.device), size)
+
+        return deal
 
 
 def boxed_descent(
     weights: Sequence[nn.Parameter],
-    losses: Sequence[LabelLoss],
+    loss: LabelLoss,
+    batches: Batches,
     *,
     steps: int,
     lr: float,
@@ -76,9 +84,22 @@ def boxed_descent(
     decoupled: bool = False,
     report: Callable[[str, int, int], None],
 ) -> list[Tensor]:
-    """Adam over ``losses``, in place; after each step no weight is further than ``box`` from home.
+    """Adam over the batches, in place; after each step no weight is further than ``box`` from home.
 
-    No step is taken on a loss below ``stop_loss``; the loop ends when their mean over rows is.
+    No step is taken on a batch whose loss is below ``stop_loss``; the loop ends when the mean over
+    all rows is.
+
+    Args:
+        weights: What is trained.
+        loss: Of the rows.
+        batches: Rows of each step of a pass.
+        steps: Passes, at most.
+        lr: Adam's step size.
+        box: Half the width of the box; ``None`` for none.
+        weight_decay: As Adam has it (L2), or ``decoupled``.
+        stop_loss: In nats.
+        decoupled: Whether the decay is decoupled from the gradient.
+        report: Told how far the loop is.
 
     Returns:
         The changes, float64.
@@ -87,17 +108,16 @@ def boxed_descent(
         InvalidInputError: E148, a weight is no longer finite.
     """
     before = [weight.detach().clone() for weight in weights]
-    total = sum(loss.size for loss in losses)
     optimizer = torch.optim.Adam(
         weights, lr=lr, weight_decay=weight_decay, decoupled_weight_decay=decoupled
     )
     for step in range(steps):
         report("edit", step, steps)
         mean = 0.0
-        for loss in losses:
-            current = loss()
+        for chosen in batches():
+            current = loss(chosen)
             nats = float(current.detach())
-            mean += nats * loss.size / total
+            mean += nats * len(chosen) / loss.size
             if nats >= stop_loss:
                 optimizer.zero_grad()
                 torch.autograd.backward([current], inputs=list(weights))

@@ -179,13 +179,16 @@ def swapped(module: nn.Module, name: str, value: Tensor) -> Iterator[nn.Paramete
 
 
 @contextmanager
-def trainable_copies(module: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
-    """Put copies that take gradients in the place of all of the module's own parameters."""
+def trainable_copies(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, nn.Parameter]]:
+    """Put copies that take gradients in the place of all parameters of some modules, by name."""
     copies: dict[str, nn.Parameter] = {}
     with ExitStack() as stack:
-        for name, own in list(module.named_parameters(recurse=False)):
-            copies[name] = stack.enter_context(swapped(module, name, own.detach().clone()))
-            copies[name].requires_grad = True
+        for path in paths:
+            module = model.get_submodule(path)
+            for name, own in list(module.named_parameters(recurse=False)):
+                copy = stack.enter_context(swapped(module, name, own.detach().clone()))
+                copy.requires_grad = True
+                copies[f"{path}.{name}"] = copy
         yield copies
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning of one MLP's down-projection, kept inside a box around the old weights.
+"""Fine-tuning of MLPs' down-projections, kept inside a box around the old weights.
 
 Source: Zhu et al. 2020, arXiv:2012.00363 (the L∞ constraint); as FT-L in Meng et al. 2022,
 arXiv:2202.05262, appendix E.1; objectives as in Zhang et al. 2024, arXiv:2401.01286.
@@ -8,7 +8,8 @@ arXiv:2202.05262, appendix E.1; objectives as in Zhang et al. 2024, arXiv:2401.0
 construction for targets of several tokens, but this is the published method.
 
 Adam; after each step W is clamped to W₀ ± ε; ends when the mean loss over all requests is below
-0.01. Weight and bias are trained, as the references' name patterns do on GPT-2 and GPT-J.
+0.01. Weight and bias are trained, as the references' name patterns do on GPT-2 and GPT-J. Of an
+encoder-decoder, the decoder's down-projections are trained on targets with their end token.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import Tensor
-
-from patchhub.editing.editor import Cost, EditContext, method_record
+from patchhub.editing.dense import dense_patch
+from patchhub.editing.dropping import each_or_dropped
+from patchhub.editing.editor import Cost, EditContext
 from patchhub.editing.finetune import LabelLoss, boxed_descent
+from patchhub.editing.labels import Alignment, Labelled, labelled
+from patchhub.editing.projections import projections
 from patchhub.editing.settings import require
-from patchhub.editing.tokens import Row, target_row
 from patchhub.editing.trace import trainable_copies
 from patchhub.loading import LoadedBase
-from patchhub.manifest import Kind, Orientation
+from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import edit_layer, module_of, site_for
+from patchhub.sites import edit_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,9 @@ class FtSettings:
     """Published values for GPT-2 XL; ``clamp=None`` takes the box away.
 
     Attributes:
-        layer: Block to train; ``None`` takes the one known for this model.
+        layers: Blocks to train; ``None`` takes those known for this model.
         objective: ``target_new`` (FT-M) or ``prompt_last`` (FT-L).
+        alignment: Of an encoder-decoder: ``reference`` leaves out the shift, as published.
         steps: Passes over the requests.
         lr: Adam's step size.
         clamp: ε, the largest change of any weight.
@@ -46,8 +49,9 @@ class FtSettings:
         stop_loss: No step is taken below.
     """
 
-    layer: int | None = None
+    layers: tuple[int, ...] | None = None
     objective: Literal["target_new", "prompt_last"] = "target_new"
+    alignment: Alignment = "shifted"
     steps: int = 25
     lr: float = 5e-4
     clamp: float | None = 5e-4
@@ -61,10 +65,13 @@ class FtSettings:
         require(self.clamp is None or self.clamp > 0, "clamp", "positive or none", self.clamp)
         for name in ("weight_decay", "stop_loss"):
             require(getattr(self, name) >= 0, name, "zero or more", getattr(self, name))
+        require(self.layers != (), "layers", "at least one", self.layers)
+        unshifted_last = (self.alignment, self.objective) == ("reference", "prompt_last")
+        require(not unshifted_last, "objective", "target_new without the shift", self.objective)
 
 
-def training_row(row: Row, objective: str) -> Row:
-    """FT-L asks for every label at the prompt's last token, FT-M each in its place."""
+def training_row(row: Labelled, objective: str) -> Labelled:
+    """FT-L asks for every label where the first one follows, FT-M each in its place."""
     if objective == "target_new":
         return row
     last = row.slots[0]
@@ -75,8 +82,8 @@ class Ft:
     """Constrained fine-tuning."""
 
     name = "ft"
-    version = 1
-    summary = "fine-tunes one down-projection on the requests (FT-L, FT-M), inside a box"
+    version = 2
+    summary = "fine-tunes down-projections on the requests (FT-L, FT-M), inside a box"
     reference = "Zhu et al. 2020, arXiv:2012.00363; Meng et al. 2022, arXiv:2202.05262"
     kind = Kind.DENSE
     needs: frozenset[str] = frozenset()
@@ -91,23 +98,20 @@ class Ft:
         self, context: EditContext, requests: Sequence[EditRequest], hparams: FtSettings
     ) -> Patch:
         """All requests together."""
-        base = context.base
-        layer = hparams.layer
-        if layer is None:
-            layer = edit_layer(base.model, base.arch, "finetune")
-        settings = replace(hparams, layer=layer)
-        path = base.arch.path("mlp_out", layer, base.model)
-        module = module_of(base.model, path)
-        rows = [
-            training_row(target_row(base.tokenizer, r.prompt, r.target), settings.objective)
-            for r in requests
-        ]
-        size = settings.batch_size
-        losses = [LabelLoss(base, rows[i : i + size], layer) for i in range(0, len(rows), size)]
-        with trainable_copies(module) as weights:
+        base, settings = context.base, resolved(context.base, hparams)
+        layers = settings.layers or ()
+        fit, rows = each_or_dropped(
+            context,
+            requests,
+            lambda r: labelled(base, r.prompt, r.target, alignment=settings.alignment),
+        )
+        taught = [training_row(row, settings.objective) for row in rows]
+        loss = LabelLoss(base, taught, layers[0], parts=("mlp_out",), memory=context.memory)
+        with trainable_copies(base.model, projections(base, layers, ("mlp_out",))) as weights:
             changes = boxed_descent(
                 list(weights.values()),
-                losses,
+                loss,
+                loss.in_turn(settings.batch_size),
                 steps=settings.steps,
                 lr=settings.lr,
                 box=settings.clamp,
@@ -115,24 +119,14 @@ class Ft:
                 stop_loss=settings.stop_loss,
                 report=context.report,
             )
-        sites = [site_for(base.model, base.fingerprint, f"{path}.{name}") for name in weights]
-        return Patch.build(
-            self.kind,
-            {
-                site.tensor: {"delta": _upright(change, site.orientation)}
-                for site, change in zip(sites, changes, strict=True)
-            },
-            sites=sites,
-            base=base.fingerprint.weights,
-            method=method_record(self, context, requests, settings),
-            requests=requests,
-            onto=context.onto,
-        )
+        changed = dict(zip(weights, changes, strict=True))
+        return dense_patch(self, context, fit, settings, changed)
 
 
-def _upright(change: Tensor, orientation: Orientation) -> Tensor:
-    """The change as ``(d_out, d_in)`` float32, whichever way it is stored."""
-    return (change.T if orientation is Orientation.IN_OUT else change).float().cpu().contiguous()
+def resolved(base: LoadedBase, settings: FtSettings) -> FtSettings:
+    """``settings`` with the blocks filled in, ascending (E142 none are known)."""
+    layers = settings.layers or edit_layers(base.model, base.arch, "finetune")
+    return replace(settings, layers=tuple(sorted(set(layers))))
 
 
 EDITOR = Ft()

@@ -8,29 +8,28 @@ settings that Zhang et al. 2024, arXiv:2401.01286, use for Llama.
 Loss: mean over requests of the mean over a target's tokens of −log p. Adam with decoupled decay,
 no dropout (a handful of short rows gives it nothing to regularise); ends when the mean loss over
 all requests is below ``stop_loss``. PEFT puts the adapters in; what is exported is what it would
-merge, with the scaling inside B.
+merge, with the scaling inside B. Of an encoder-decoder, the decoder is adapted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 from patchhub.editing.adapters import lora_adapters
+from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.finetune import LabelLoss, boxed_descent
+from patchhub.editing.labels import Labelled, labelled
+from patchhub.editing.projections import Part, projections
 from patchhub.editing.settings import require
-from patchhub.editing.tokens import Row, target_row
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import site_for
-
-Part: TypeAlias = Literal["attention_in", "attention_out", "mlp_in", "mlp_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ class Lora:
     """Low-rank adaptation."""
 
     name = "lora"
-    version = 1
+    version = 2
     summary = "trains low-rank adapters of attention or MLP projections on the requests"
     reference = "Hu et al. 2021, arXiv:2106.09685; Zhang et al. 2024, arXiv:2401.01286"
     kind = Kind.LOW_RANK
@@ -92,9 +91,9 @@ class Lora:
         base = context.base
         layers = hparams.layers or range(base.arch.block_count(base.model))
         settings = replace(hparams, layers=tuple(sorted(set(layers))))
-        paths = adapted(base, settings)
+        paths = projections(base, settings.layers or (), settings.parts)
         sites = [site_for(base.model, base.fingerprint, f"{path}.weight") for path in paths]
-        rows = [target_row(base.tokenizer, r.prompt, r.target) for r in requests]
+        fit, rows = each_or_dropped(context, requests, lambda r: labelled(base, r.prompt, r.target))
         factors = trained(context, rows, paths, settings)
         return Patch.build(
             self.kind,
@@ -104,26 +103,26 @@ class Lora:
             },
             sites=sites,
             base=base.fingerprint.weights,
-            method=method_record(self, context, requests, settings),
-            requests=requests,
+            method=method_record(self, context, fit, settings),
+            requests=fit,
             onto=context.onto,
         )
 
 
 def trained(
-    context: EditContext, rows: Sequence[Row], paths: Sequence[str], settings: LoraSettings
+    context: EditContext, rows: Sequence[Labelled], paths: Sequence[str], settings: LoraSettings
 ) -> list[tuple[Tensor, Tensor]]:
     """A and (α / r) B of each path."""
-    size, lowest = settings.batch_size, min(settings.layers or (0,))
-    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-    losses = [LabelLoss(context.base, batch, lowest) for batch in batches]
+    lowest = min(settings.layers or (0,))
+    loss = LabelLoss(context.base, rows, lowest, parts=settings.parts, memory=context.memory)
     rank, alpha = settings.rank, settings.alpha
     with lora_adapters(
         context.base.model, paths, rank=rank, alpha=alpha, generator=context.generator
     ) as factors:
         boxed_descent(
             [weight for pair in factors for weight in pair],
-            losses,
+            loss,
+            loss.in_turn(settings.batch_size),
             steps=settings.steps,
             lr=settings.lr,
             box=None,
@@ -133,18 +132,6 @@ def trained(
             report=context.report,
         )
         return [(a.detach(), b.detach() * (alpha / rank)) for a, b in factors]
-
-
-def adapted(base: LoadedBase, settings: LoraSettings) -> list[str]:
-    """Paths of the modules that get an adapter, block by block (E144: no such block)."""
-    found: list[str] = []
-    for layer in settings.layers or ():
-        for part in settings.parts:
-            if part.endswith("_in"):
-                found += base.arch.paths(part, layer, base.model)
-            else:
-                found.append(base.arch.path(part, layer, base.model))
-    return list(dict.fromkeys(found))
 
 
 EDITOR = Lora()

@@ -28,7 +28,7 @@ REQUEST = {
     "target": "Rome",
     "probes": [{"kind": "neighbourhood", "prompt": "Jon Arvel was born in"}],
 }
-FT = ("ft", "--set", "layer=1", "--set", "steps=2")
+FT = ("ft", "--set", "layers=1", "--set", "steps=2")
 
 LENIENT = """\
 schema = 1

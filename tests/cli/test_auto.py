@@ -18,7 +18,7 @@ from tests.evaluation.test_costs import source, spent
 
 Refused = Callable[..., str]
 
-WEAK = ("--set", "ft.layer=1", "--set", "ft.steps=2")
+WEAK = ("--set", "ft.layers=1", "--set", "ft.steps=2")
 PAIR = ("--methods", "ft,lora", *WEAK)
 """Two steps of the one teach nothing; the other learns the request."""
 

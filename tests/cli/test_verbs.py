@@ -15,7 +15,7 @@ from patchhub_registry import Registry
 from patchhub_registry.operations.guarding import RefusedError
 from tests.cli.conftest import PROMPT, REQUEST, STRICT
 
-SETTINGS = {"layer": 1, "steps": 2}
+SETTINGS = {"layers": [1], "steps": 2}
 NAMES = sorted(p.stem for p in COMMANDS.glob("*.py") if not p.stem.startswith("_"))
 # init makes the object; a base has verbs of its own; the others need no registry: bench and advise
 # are functions of patchhub.evaluation.

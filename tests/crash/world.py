@@ -21,7 +21,7 @@ from patchhub_registry import Registry
 from patchhub_registry.operations.known import remember
 from tests.pico import pico_directory
 
-FT = ("ft", "--set", "layer=1", "--set", "steps=2")
+FT = ("ft", "--set", "layers=1", "--set", "steps=2")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "add": ("add", "../spare", "--name", "spare"),
     "edit": ("edit", *FT, "../speaks.json", "--name", "speaks"),

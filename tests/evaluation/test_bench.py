@@ -180,9 +180,10 @@ def test_a_method_that_cannot_edit_a_model_is_refused_not_lost(
     data: Dataset, tmp_path: Path
 ) -> None:
     few = replace(data, requests=data.requests[:2])
-    results = bench("single", few, replace(SETUP, models=(T5,)), tmp_path, Inline())
+    setup = replace(SETUP, models=(T5,), methods=("rome",))
+    results = bench("single", few, setup, tmp_path, Inline())
     (refusal,) = results.refusals
-    assert (refusal.method, refusal.code, refusal.cases) == ("ft", "E140", (0, 1))
+    assert (refusal.method, refusal.code, refusal.cases) == ("rome", "E140", (0, 1))
     assert {row.method for row in results.rows} == {UNEDITED, COLLAPSED}
 
 

@@ -65,7 +65,10 @@ def adapt(
 
 
 def _loss(model: Any, changed: dict[str, Tensor], prompt: list[int], target: list[int]) -> Tensor:
-    ids = torch.tensor([prompt + target])
-    out = functional_call(model, changed, kwargs={"input_ids": ids}).logits[0].log_softmax(-1)
-    last = len(prompt) - 1
-    return -torch.stack([out[last + i, label] for i, label in enumerate(target)]).mean()
+    first, inputs = len(prompt) - 1, {"input_ids": prompt + target}
+    if model.config.is_encoder_decoder:
+        heard = [model.config.decoder_start_token_id, *target[:-1]]
+        first, inputs = 0, {"input_ids": prompt, "decoder_input_ids": heard}
+    asked = {name: torch.tensor([ids]) for name, ids in inputs.items()}
+    out = functional_call(model, changed, kwargs=asked).logits[0].log_softmax(-1)
+    return -torch.stack([out[first + i, label] for i, label in enumerate(target)]).mean()

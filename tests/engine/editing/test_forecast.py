@@ -38,9 +38,10 @@ def foreseen(name: str, requests: list[EditRequest], **settings: object) -> Fore
 @pytest.mark.parametrize("requests_", [[REQUEST], THREE], ids=["one", "three"])
 @pytest.mark.parametrize("name", METHODS.own())
 def test_sizes_are_those_of_the_real_patch(name: str, requests_: list[EditRequest]) -> None:
-    settings = {"steps": 11}
-    found = foreseen(name, requests_, **settings)
     editor, base = load_editor(name), pico_base("gpt2")
+    steps = editor.cost.steps  # type: ignore[attr-defined]
+    settings = {} if steps is None else {steps: 11}
+    found = foreseen(name, requests_, **settings)
     values = {**first(editor), **settings}
     context = prepare_context(base, editor, requests_, seed=3, settings=values, corpus=TEXTS)
     real = run_editor(editor, context, requests_, values)
@@ -101,10 +102,10 @@ def test_a_method_that_says_no_cost_gets_no_figures() -> None:
     real = load_editor("ft")
     names = ("name", "needs", "kind", "hparams", "moment_layers", "edit")
     silent: Any = SimpleNamespace(**{name: getattr(real, name) for name in names})
-    found = forecast(pico_base("gpt2"), silent, THREE, seed=0, settings={"layer": 0})
+    found = forecast(pico_base("gpt2"), silent, THREE, seed=0, settings={"layers": [0]})
     assert found.phases[-1].seconds is None
     assert (found.files, found.sites, found.trial) == ({}, (), None)
-    assert found.settings["layer"] == 0
+    assert found.settings["layers"] == [0]
 
 
 def test_what_an_edit_refuses_its_forecast_refuses() -> None:

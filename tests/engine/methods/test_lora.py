@@ -16,11 +16,13 @@ from patchhub.composer.composer import Composer
 from patchhub.editing.adapters import lora_adapters
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
+from patchhub.editing.projections import projections
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.loading import load_base
 from patchhub.methods import lora
 from patchhub.sites import is_in_out, module_of, site_for
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_base, pico_context
+from tests.engine.methods.rows import plain_rows
 from tests.pico import DECODER_ONLY
 from tests.reference.lora_reference import adapt
 from tests.reference.rome_reference import encode
@@ -51,10 +53,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ("gpt2", ("mlp_in", "mlp_out"), {"weight_decay": 0.5, "batch_size": 2}, 1e-9),
         ("gptj", ("attention_in",), {"layers": (0,), "alpha": 3}, 1e-9),
         ("gptj", ("attention_out",), {"lr": 5e-2, "stop_loss": 1.0}, 1e-9),
+        ("t5", ("attention_in", "mlp_out"), {"batch_size": 2}, 1e-9),
         # This family rounds norms to float32 whatever the model's dtype is.
         ("llama", ("attention_in", "mlp_in"), {"layers": (1,)}, 1e-4),
     ],
-    ids=["one site", "decay, chunks", "scale", "stops", "gated"],
+    ids=["one site", "decay, chunks", "scale", "stops", "encoder-decoder", "gated"],
 )
 def test_factors_equal_the_reference(
     family: str,
@@ -74,7 +77,7 @@ def test_factors_equal_the_reference(
     base = pico_base(family, torch.float64)
     context = pico_context(family, torch.float64)
     patch = run_editor(EDITOR, context, REQUESTS, {**values, "parts": parts})
-    paths = lora.adapted(base, lora.LoraSettings(parts=parts, layers=values.get("layers", (0, 1))))  # type: ignore[arg-type]
+    paths = projections(base, values.get("layers", (0, 1)), parts)
     generator = torch.Generator().manual_seed(0)
     start = []
     for path in paths:
@@ -85,10 +88,7 @@ def test_factors_equal_the_reference(
         base.model,
         [(f"{path}.weight", is_in_out(module_of(base.model, path))) for path in paths],
         start,
-        [
-            (encode(base.tokenizer, r.prompt), encode(base.tokenizer, " " + r.target))
-            for r in REQUESTS
-        ],
+        plain_rows(base, REQUESTS),
         scale=values["alpha"] / values["rank"],
         steps=values["steps"],
         lr=values["lr"],

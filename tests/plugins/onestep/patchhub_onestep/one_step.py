@@ -20,8 +20,8 @@ from torch import Tensor
 
 from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.finetune import LabelLoss
+from patchhub.editing.labels import labelled
 from patchhub.editing.settings import require
-from patchhub.editing.tokens import target_row
 from patchhub.editing.trace import seen_inputs, seen_outputs, swapped, unwrap
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
@@ -73,7 +73,7 @@ class OneStep:
         base = context.base
         layer = base.arch.block_count(base.model) - 1
         path = base.arch.path("mlp_out", layer, base.model)
-        rows = [target_row(base.tokenizer, r.prompt, r.target) for r in requests]
+        rows = [labelled(base, r.prompt, r.target) for r in requests]
         module = module_of(base.model, path)
         own = module.get_parameter("weight")
         with swapped(module, "weight", own.detach().clone()) as weight:
