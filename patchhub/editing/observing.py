@@ -1,0 +1,64 @@
+"""What single projections get and what the loss wants of them, at the labelled places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from patchhub.editing.labels import Labelled, LabelledBatch
+from patchhub.editing.trace import by_row, seen_inputs
+from patchhub.loading import LoadedBase
+from patchhub.sites import module_of
+
+
+def observed(
+    base: LoadedBase, rows: Sequence[Labelled], paths: Sequence[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Input and output gradient of projections at each label.
+
+    The loss is the mean over all labels of −log p, in nats. The graph begins at the lowest of the
+    projections and holds no gradients of weights.
+
+    Args:
+        base: The model, its parameters frozen.
+        rows: Run as one batch.
+        paths: Of modules that hold one matrix each.
+
+    Returns:
+        Per path, keys ``(m, d_in)`` and gradients ``(m, d_out)``.
+    """
+    modules = {path: module_of(base.model, path) for path in paths}
+    batch = LabelledBatch(base, rows)
+    with torch.enable_grad(), seen_inputs(modules) as into, _leaves(modules) as out:
+        said = batch.run(batch.every)
+        log_p = said.logits.log_softmax(-1).gather(1, said.labels[:, None])
+        gradients = torch.autograd.grad(-log_p.mean(), [out[path] for path in paths])
+    return {
+        path: (
+            by_row(into[path].detach(), batch.size)[said.rows, said.slots],
+            by_row(gradient, batch.size)[said.rows, said.slots],
+        )
+        for path, gradient in zip(paths, gradients, strict=True)
+    }
+
+
+@contextmanager
+def _leaves(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect the modules' outputs; gradients flow to each, whatever is frozen below."""
+    seen: dict[str, Tensor] = {}
+
+    def hook(path: str) -> Callable[..., Tensor]:
+        def see(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            seen[path] = output if output.requires_grad else output.detach().requires_grad_()
+            return seen[path]
+
+        return see
+
+    with ExitStack() as stack:
+        for path, module in modules.items():
+            stack.callback(module.register_forward_hook(hook(path)).remove)
+        yield seen
