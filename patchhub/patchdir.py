@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from patchhub import canonical
-from patchhub.durable import sync_directory, write_new
+from patchhub.durable import sync_directory, sync_tree, write_new
 from patchhub.errors import ConflictError, IntegrityError, NotFoundError
 from patchhub.manifest import FILE, Manifest
 
@@ -92,6 +92,10 @@ def check_target(directory: Path) -> None:
 def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write a directory that is there with all its files or not at all.
 
+    Args:
+        directory: A new name or an empty directory.
+        files: By name; of a name with a slash the first part is a directory inside.
+
     Raises:
         NotFoundError: E109, the parent directory is missing.
         ConflictError: E308, something is there already.
@@ -101,8 +105,9 @@ def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
     try:
         temporary.chmod(0o755)
         for name, data in files.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
             write_new(temporary / name, data)
-        sync_directory(temporary)
+        sync_tree(temporary)
         temporary.rename(directory)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

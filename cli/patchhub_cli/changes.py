@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from patchhub_cli.output import Reply, pairs, short
 from patchhub_cli.session import Session
 
 if TYPE_CHECKING:
+    from patchhub.errors import PatchHubError
     from patchhub_registry.operations.changing import Changed
+    from patchhub_registry.operations.rechecking import Rechecked
 
 
 def changed_reply(session: Session, changed: Changed) -> Reply:
@@ -34,4 +37,21 @@ def changed_reply(session: Session, changed: Changed) -> Reply:
     if changed.generation is not None:
         data["generation"] = changed.generation.number
         lines.append(("directory", f"{changed.directory} (generation {changed.generation.number})"))
-    return Reply(data, pairs(lines))
+    if changed.rechecked:
+        data["rechecked"] = [
+            {"ref": one.ref, "verdict": one.verdict.to_json()} for one in changed.rechecked
+        ]
+        lines += [(f"guard, {one.ref}", _word(one)) for one in changed.rechecked]
+    refused = [one for one in changed.rechecked if not one.verdict.passed]
+    return Reply(data, pairs(lines), _no(state.name, refused) if refused else None)
+
+
+def _word(one: Rechecked) -> str:
+    against = ", ".join(each.name for each in one.verdict.blocking)
+    return f"no: {against}" if against else "yes"
+
+
+def _no(stack: str, refused: Sequence[Rechecked]) -> PatchHubError:
+    from patchhub_registry.operations.rechecking import DependantsError
+
+    return DependantsError(stack, refused)

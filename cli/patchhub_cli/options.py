@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +11,33 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
+
+
+def size(text: str) -> int:
+    """A number of bytes: 4096, 4K, 1.5GiB (K, M, G, T are powers of 1024)."""
+    found = _BYTES.fullmatch(text.strip())
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no number of bytes, such as 4096, 64K or 1.5GiB")
+    return int(float(found[1]) * _BINARY[found[2].lower()])
+
+
 device_option = click.option(
     "--device", default="cpu", show_default=True, help='Where the model computes, such as "cuda".'
+)
+memory_option = click.option(
+    "--memory",
+    type=size,
+    metavar="SIZE",
+    help="What a method may use beside the model, such as 2GiB or 512MB.",
+)
+statistics_option = click.option(
+    "--statistics",
+    default="full",
+    show_default=True,
+    metavar="AMOUNT",
+    help="Text for key statistics: full, fast, or a number of tokens per dimension of a key.",
 )
 policy_option = click.option(
     "--policy", type=click.Path(path_type=Path), help="Policy file; else the registry's."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from patchhub_cli.edited import dropped_json, tell_dropped
 from patchhub_cli.output import Reply, table
 from patchhub_cli.verdicts import verdict_text
 
@@ -42,6 +43,7 @@ def auto_reply(session: Session, registry: Registry, requests: Any, **options: A
             found = registry.auto(requests, **options, progress=progress)
     except (NonePassedError, NoEditError) as error:
         return _none(error.search, error)
+    tell_dropped(session, found.edit.dropped)
     return _found(found)
 
 
@@ -54,6 +56,7 @@ def _found(found: Found) -> Reply:
         "directory": edit.directory,
         "method": edit.patch.manifest.method.name,
         "verdict": edit.verdict.to_json(),
+        "dropped": dropped_json(edit.dropped),
         **_log(search),
     }
     place = edit.ref or f"written to {edit.directory}"

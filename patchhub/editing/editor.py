@@ -102,6 +102,8 @@ class Cost:
 class Editor(Protocol):
     """One editing method; ``methods/<name>.py`` has one as ``EDITOR``.
 
+    One that decides itself between requests that contradict each other says so by ``settles``.
+
     Attributes:
         name: The paper's name in lower case; also the file's.
         version: Goes up whenever results change.
@@ -151,7 +153,8 @@ def run_editor(
     """
     settings = settings_of(editor, context.base, hparams)
     check_requests(editor, requests)
-    check_agreement(requests)
+    if not getattr(editor, "settles", False):
+        check_agreement(requests)
     _check_context(editor, context, settings)
     with isolated(context.base.model):
         return editor.edit(context, tuple(requests), settings)

@@ -1,32 +1,27 @@
-"""What can be added to a registry: each kind of addition says which files it makes at a head."""
+"""What can be added to a registry: each kind of addition says which files it makes at a head.
+
+Patches are in `patchhub_registry.patching`.
+"""
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from patchhub import canonical
-from patchhub.canonical import Json, sha256
 from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
-from patchhub.fields import Fields, InFile
 from patchhub_registry import chain, lfs, paths
 from patchhub_registry.asset import Asset
 from patchhub_registry.entry import Entry
 from patchhub_registry.lfs import Pointer, Source
-from patchhub_registry.names import check_name, shown
-from patchhub_registry.patches import PatchRecord, check_files, measured
-from patchhub_registry.schema import GUARD, SCHEMA, BaseRecord, Record, Statement
+from patchhub_registry.schema import GUARD, BaseRecord, Statement
 from patchhub_registry.stack import Change, StackState
 from patchhub_registry.store import Store
 from patchhub_registry.writer import Draft
 
 Made = TypeVar("Made")
-
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +62,6 @@ def base(record: BaseRecord) -> Addition[BaseRecord]:
     return Addition(draft)
 
 
-def patch(
-    files: Mapping[str, bytes],
-    name: str,
-    observed: Mapping[str, Json],
-    said: Sequence[Statement],
-) -> Addition[PatchRecord]:
-    """Add a patch with its record and statements."""
-    from patchhub.manifest import Manifest
-
-    check_name(name)
-    if paths.MANIFEST not in files:
-        raise IntegrityError("E117", f"{paths.MANIFEST} is missing")
-    for file in files:
-        if _FILE_NAME.fullmatch(file) is None or file == paths.RECORD:
-            raise IntegrityError("E117", f"a patch cannot hold a file called {shown(file)}")
-    manifest = Manifest.from_bytes(files[paths.MANIFEST], paths.MANIFEST)
-    check_files(manifest, measured(files), name)
-    statement_files = _statement_files(said)
-    held, payloads = lfs.split(files)
-
-    def draft(store: Store) -> tuple[Draft, PatchRecord]:
-        version = _next_version(store, name, manifest.id)
-        record = _record(name, version, manifest.id, observed)
-        _check_base(store, record, manifest.base)
-        data = record.to_bytes()
-        where = paths.patch_dir(name, version)
-        made = PatchRecord(record, sha256(data), manifest, where)
-        added = {f"{where}/{file}": content for file, content in held.items()}
-        added[f"{where}/{paths.RECORD}"] = data
-        new = _not_there(store, statement_files)
-        return Draft({**added, **new}, f"add {made.ref} {made.short}\n"), made
-
-    return Addition(draft, payloads=payloads)
-
-
 def asset(wanted: Asset, payload: Source) -> Addition[Asset]:
     """Add an asset."""
     data = wanted.to_bytes()
@@ -113,18 +73,18 @@ def asset(wanted: Asset, payload: Source) -> Addition[Asset]:
     }
 
     def draft(store: Store) -> tuple[Draft, Asset]:
-        return Draft(_not_there(store, files), f"asset {wanted.digest[:12]}: add\n"), wanted
+        return Draft(not_there(store, files), f"asset {wanted.digest[:12]}: add\n"), wanted
 
     return Addition(draft, payloads={wanted.payload: payload})
 
 
 def statements(said: Sequence[Statement]) -> Addition[None]:
     """Add statements about digests."""
-    files = _statement_files(said)
+    files = statement_files(said)
 
     def draft(store: Store) -> tuple[Draft, None]:
         about = ", ".join(sorted({f"{one.type} of {one.subject[:12]}" for one in said}))
-        return Draft(_not_there(store, files), f"statement: {about}\n"), None
+        return Draft(not_there(store, files), f"statement: {about}\n"), None
 
     return Addition(draft)
 
@@ -153,7 +113,7 @@ def entries(
     policy: int | None = None,
 ) -> Addition[StackState]:
     """Continue a stack's chain; refused if stack or policy are no longer what the caller saw."""
-    statement_files = _statement_files(said)
+    files_said = statement_files(said)
 
     def draft(store: Store) -> tuple[Draft, StackState]:
         _check_fresh(store, expected)
@@ -165,63 +125,13 @@ def entries(
         files = {paths.entry_file(e.stack, e.seq): e.to_bytes() for e in made}
         if not made:
             return Draft({}, ""), after
-        return Draft({**files, **_not_there(store, statement_files)}, _message(made)), after
+        return Draft({**files, **not_there(store, files_said)}, _message(made)), after
 
     return Addition(draft, rebase=False)
 
 
-def _record(name: str, version: int, patch_id: str, observed: Mapping[str, Json]) -> Record:
-    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    defaults: dict[str, Json] = {
-        "created": now,
-        "libraries": {},
-        "realised": {},
-        "sensitivity": "internal",
-        "review_after": None,
-        "message": "",
-    }
-    fixed: dict[str, Json] = {
-        "schema": SCHEMA,
-        "name": name,
-        "version": version,
-        "patch": patch_id,
-    }
-    fail = InFile("record", "E113", InvalidInputError)
-    for key in fixed.keys() & observed.keys():
-        raise fail((key,), "is given by the registry")
-    record = Record.read(Fields({**defaults, **observed, **fixed}, fail))
-    if record.sensitivity == "personal":
-        raise fail(
-            ("sensitivity",),
-            "personal cannot be stored: git does not forget",
-            expected="public | internal",
-        )
-    return record
-
-
-def _next_version(store: Store, name: str, patch_id: str) -> int:
-    versions = store.versions(name)
-    for version in versions:
-        there = store.file(f"{paths.patch_dir(name, version)}/{paths.MANIFEST}")
-        if there is not None and sha256(there) == patch_id:
-            raise ConflictError(
-                "E108", f"{name}@{version} is this very patch", found=f"ph:{patch_id[:12]}"
-            )
-    return versions[-1] + 1 if versions else 1
-
-
-def _check_base(store: Store, record: Record, weights: str) -> None:
-    known = store.base_weights(record.base)
-    if known != weights:
-        raise IntegrityError(
-            "E201",
-            f'the patch was made for another base than "{record.base}"',
-            expected=known,
-            found=weights,
-        )
-
-
-def _statement_files(said: Sequence[Statement]) -> dict[str, bytes]:
+def statement_files(said: Sequence[Statement]) -> dict[str, bytes]:
+    """The files of statements."""
     files = {}
     for one in said:
         canonical.loads(one.data, what=f"{one.type} statement")
@@ -229,7 +139,8 @@ def _statement_files(said: Sequence[Statement]) -> dict[str, bytes]:
     return files
 
 
-def _not_there(store: Store, files: Mapping[str, bytes]) -> dict[str, bytes]:
+def not_there(store: Store, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Those files that a head does not have yet."""
     return {path: data for path, data in files.items() if store.file(path) != data}
 
 

@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING
 from patchhub.errors import NotFoundError
 from patchhub.oserrors import refusals
 from patchhub_registry import paths
+from patchhub_registry.adding import Adding
 from patchhub_registry.journal import pending
-from patchhub_registry.names import check_name
 from patchhub_registry.reader import Reader
-from patchhub_registry.schema import BaseRecord, Op, Statement
+from patchhub_registry.schema import Op, Statement
 from patchhub_registry.settings import Settings
 from patchhub_registry.stack import Change, StackState
 from patchhub_registry.verbs import Verbs
 
 # What writes is imported by the methods that write: listing a registry must start fast.
 if TYPE_CHECKING:
-    from patchhub.canonical import Json
-    from patchhub.fingerprint import Fingerprint
     from patchhub_registry.additions import Addition, Made
     from patchhub_registry.assets import Assets
-    from patchhub_registry.patches import PatchRecord
     from patchhub_registry.writer import Draft, Writer
 
 TIMEOUT = 10.0
 _SETTLING = 1.0
 
 
-class Registry(Reader, Verbs):
+class Registry(Reader, Adding, Verbs):
     """A git repository of patches, stacks and the evidence for them.
 
     Every writing method makes one commit, or none when it fails.
@@ -152,20 +149,6 @@ class Registry(Reader, Verbs):
 
         return Assets(self)
 
-    def add_base(
-        self, name: str, fingerprint: Fingerprint, notes: Mapping[str, str] | None = None
-    ) -> BaseRecord:
-        """Add a base; the same one again changes nothing.
-
-        Raises:
-            InvalidInputError: E101.
-            ConflictError: E108, the name is taken by another model.
-        """
-        from patchhub_registry import additions
-
-        record = BaseRecord(check_name(name, "base"), fingerprint, dict(notes or {}))
-        return self._add(additions.base(record))
-
     def link_base(self, name: str, directory: Path) -> None:
         """Remember on this machine where a base lies; git never learns of it.
 
@@ -178,52 +161,6 @@ class Registry(Reader, Verbs):
         self.base(name)
         with locked(self.root / paths.PRIVATE / "lock", self.lock_timeout):
             self._local.link_base(name, directory)
-
-    def add_patch(
-        self,
-        files: Mapping[str, bytes],
-        name: str,
-        record: Mapping[str, Json],
-        statements: Sequence[Statement] = (),
-    ) -> PatchRecord:
-        """Store a patch as the next version of a name, in one commit.
-
-        Args:
-            files: The patch directory (`patchhub.patch.Patch.files`).
-            name: Patch name.
-            record: What was observed: ``base`` (name), and optionally ``libraries``, ``realised``,
-                ``sensitivity``, ``review_after``, ``message``, ``created``.
-            statements: What is said about it, e.g. the guard's verdict.
-
-        Raises:
-            InvalidInputError: E101, E113: name or record is wrong.
-            NotFoundError: E106, the base is not in the registry.
-            IntegrityError: E117, E202: files and manifest disagree; E201, made for another base.
-            ConflictError: E108, this very patch is already a version of the name.
-        """
-        from patchhub_registry import additions
-
-        return self._add(additions.patch(files, name, record, statements))
-
-    def add_statements(self, statements: Sequence[Statement]) -> None:
-        """Add statements in one commit; those that are there already are skipped.
-
-        Raises:
-            IntegrityError: E116, one is not canonical JSON.
-        """
-        from patchhub_registry import additions
-
-        self._add(additions.statements(statements))
-
-    def add_policy(self, data: bytes) -> int:
-        """Add the next version of the policy; the same bytes again change nothing.
-
-        Raises:
-            InvalidInputError: E146, not TOML.
-        """
-        from patchhub_registry import additions
-
-        return self._add(additions.policy(data))
 
     def change(
         self,

@@ -29,6 +29,36 @@ _MOMENT = reading.DAY + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A request that was asked for together with others and is not in the patch.
+
+    Attributes:
+        request: Digest of what it asks.
+        code: Of the error with which the method refused it.
+        what: The error's words.
+    """
+
+    request: str
+    code: str
+    what: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As a JSON object."""
+        return {"request": self.request, "code": self.code, "what": self.what}
+
+    @classmethod
+    def read(cls, fields: Fields) -> LeftOut:
+        """Read from fields."""
+        made = cls(
+            fields.sha256("request"),
+            reading.printable(fields, "code", r"E[0-9]{3}"),
+            reading.printable(fields, "what"),
+        )
+        fields.end()
+        return made
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """``record.json``: what was observed when a patch was made; what it *is* stands in patch.json.
 
@@ -44,6 +74,7 @@ class Record:
         sensitivity: ``public``, ``internal`` or ``personal``.
         review_after: Date ``YYYY-MM-DD`` after which the edit shall be looked at again.
         message: One line by the user.
+        dropped: Requests that could not be edited while those of the patch could.
     """
 
     name: str
@@ -56,24 +87,26 @@ class Record:
     sensitivity: str = "internal"
     review_after: str | None = None
     message: str = ""
+    dropped: tuple[LeftOut, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """The file, canonical."""
-        return canonical.dumps(
-            {
-                "schema": SCHEMA,
-                "name": self.name,
-                "version": self.version,
-                "patch": self.patch,
-                "base": self.base,
-                "created": self.created,
-                "libraries": dict(self.libraries),
-                "realised": {site: dict(values) for site, values in self.realised.items()},
-                "sensitivity": self.sensitivity,
-                "review_after": self.review_after,
-                "message": self.message,
-            }
-        )
+        """The file, canonical; ``dropped`` is left out where there is none."""
+        value: dict[str, Json] = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "version": self.version,
+            "patch": self.patch,
+            "base": self.base,
+            "created": self.created,
+            "libraries": dict(self.libraries),
+            "realised": {site: dict(values) for site, values in self.realised.items()},
+            "sensitivity": self.sensitivity,
+            "review_after": self.review_after,
+            "message": self.message,
+        }
+        if self.dropped:
+            value["dropped"] = [one.to_json() for one in self.dropped]
+        return canonical.dumps(value)
 
     @classmethod
     def from_bytes(cls, data: bytes, what: str = "record.json") -> Record:
@@ -102,9 +135,17 @@ class Record:
                 lambda key: reading.day(fields, key), fields, "review_after"
             ),
             message=reading.printable(fields, "message"),
+            dropped=tuple(map(LeftOut.read, fields.inners("dropped")))
+            if "dropped" in fields
+            else (),
         )
         fields.end()
         return record
+
+
+def _left_out(fields: Fields) -> tuple[LeftOut, ...]:
+    found = fields.optional(fields.inners, "dropped")
+    return tuple(map(LeftOut.read, found or ()))
 
 
 @dataclass(frozen=True, slots=True)

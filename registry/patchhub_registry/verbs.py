@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.gc import Collected
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.operations.recovery import Recovered
+    from patchhub_registry.operations.revert import revert as _revert
+    from patchhub_registry.operations.stack_resolve import stack_resolve as _stack_resolve
     from patchhub_registry.patches import PatchRecord
 
     Requests = str | Path | Sequence[EditRequest]
@@ -63,9 +65,11 @@ class Verbs(Questions):
     if TYPE_CHECKING:
         auto = _auto
         edit = _edit
+        stack_resolve = _stack_resolve
     else:
         auto = Late()
         edit = Late()
+        stack_resolve = Late()
 
     def add(
         self,
@@ -167,18 +171,7 @@ class Verbs(Questions):
 
         return recover(self._registry, model, wait=wait)
 
-    def revert(
-        self,
-        refs: str | Sequence[str],
-        *,
-        stack: str,
-        model: str | Path | None = None,
-        reason: str = "rollback",
-        progress: Progress | None = None,
-    ) -> Changed:
-        """See `patchhub_registry.operations.revert.revert`."""
-        from patchhub_registry.operations.revert import revert
-
-        return revert(
-            self._registry, refs, stack=stack, model=model, reason=reason, progress=progress
-        )
+    if TYPE_CHECKING:
+        revert = _revert
+    else:
+        revert = Late()

@@ -6,10 +6,11 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from patchhub import api
+from patchhub.editing.maker import Maker
 from patchhub.evaluation.records import Prepared
 from patchhub.patch import Patch
 from patchhub_registry import Registry
@@ -118,14 +119,14 @@ def test_a_request_without_a_subject_passes_methods_over(registry: Path, data: D
 def test_a_method_that_raises_is_named(
     registry: Path, costs: Path, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = api.edit
+    plain = Maker.make
 
-    def edit(base: object, method: str, *args: object, **options: object) -> Patch:
-        if method == "ft":
+    def make(maker: Maker, *args: Any, **options: Any) -> Patch:
+        if maker.editor.name == "ft":
             raise RuntimeError("out of luck")
-        return plain(base, method, *args, **options)  # type: ignore[arg-type]
+        return plain(maker, *args, **options)
 
-    monkeypatch.setattr(api, "edit", edit)
+    monkeypatch.setattr(Maker, "make", make)
     made = data("edit", "auto", "../born.json", *PAIR, "--bench", costs, "--name", "r")
     assert [one["fate"] for one in made["tried"]] == ["skipped", "passed"]
     assert made["tried"][0]["fault"] == {"code": "", "message": "RuntimeError: out of luck"}

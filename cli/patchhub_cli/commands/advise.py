@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,12 @@ import click
 
 from patchhub.scoring.protocols import Protocol
 from patchhub_cli.main import verb
+from patchhub_cli.options import size
 from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
-_BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
-
 SHARE = click.FloatRange(0, 1)
 POSITIVE = click.FloatRange(0, min_open=True)
-
-
-def size(text: str) -> float:
-    """A number of bytes: 4096, 4K, 1.5GiB (K, M, G, T are powers of 1024)."""
-    found = _BYTES.fullmatch(text.strip())
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no number of bytes, such as 4096, 64K or 1.5GiB")
-    return float(found[1]) * _BINARY[found[2].lower()]
 
 
 @verb(

@@ -9,6 +9,7 @@ import click
 from patchhub_cli import completing
 from patchhub_cli.changes import changed_reply
 from patchhub_cli.main import verb
+from patchhub_cli.options import device_option
 from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
@@ -19,14 +20,39 @@ from patchhub_cli.session import Session
 @click.option(
     "--model", type=click.Path(path_type=Path), help="A model directory of PatchHub's that follows."
 )
-def command(session: Session, refs: tuple[str, ...], stack: str, model: Path | None) -> Reply:
+@click.option(
+    "--alone", is_flag=True, help="Of a patch that stands for others, let none of them come back."
+)
+@click.option("--no-check", is_flag=True, help="Ask the guard nothing about what stays.")
+@device_option
+def command(
+    session: Session,
+    refs: tuple[str, ...],
+    stack: str,
+    model: Path | None,
+    alone: bool,
+    no_check: bool,
+    device: str,
+) -> Reply:
     """Take REFs out of a stack, from anywhere in it.
 
-    The model is then, byte for byte, the one that never had them.
+    The model is then, byte for byte, the one that never had them; where a patch had taken the place
+    of others, they come back. Patches of the stack that were
+    computed on top of them stay; the guard is asked about those again, and if it says no to any,
+    the exit status is 3: REFs are out all the same.
     """
     from patchhub_registry.operations.revert import revert
 
     registry = session.registry()
     with session.progress() as progress:
-        changed = revert(registry, refs, stack=stack, model=model, progress=progress)
+        changed = revert(
+            registry,
+            refs,
+            stack=stack,
+            model=model,
+            alone=alone,
+            check=not no_check,
+            device=device,
+            progress=progress,
+        )
     return changed_reply(session, changed)

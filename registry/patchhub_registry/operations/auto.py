@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from patchhub import canonical
 from patchhub_registry.operations import candidates as choosing
-from patchhub_registry.operations import reviews
+from patchhub_registry.operations import keeping, reviews
 from patchhub_registry.operations.candidates import own_settings
-from patchhub_registry.operations.task import Edit, begin
+from patchhub_registry.operations.task import Edit, Made, begin
 from patchhub_registry.schema import SEARCH, Statement
 
 if TYPE_CHECKING:
+    from patchhub.editing.maker import Maker
     from patchhub.evaluation.search.attempts import Candidate
     from patchhub.evaluation.search.auto import Search
     from patchhub.guard.verdict import Verdict
     from patchhub.loading import LoadedBase
     from patchhub.patch import Patch
     from patchhub.request import EditRequest
-    from patchhub_registry.operations.guarding import Judged
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.operations.task import Task
     from patchhub_registry.registry import Registry
@@ -51,6 +51,8 @@ def auto(
     stack: str | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
+    statistics: str = "full",
+    memory: int | None = None,
     name: str | None = None,
     policy: str | Path | None = None,
     waive: Mapping[str, str] | None = None,
@@ -77,6 +79,8 @@ def auto(
         stack: The stack the model carries.
         settings: Hyper-parameters: ``KEY`` for every method, ``METHOD.KEY`` for one.
         seed: Of everything random.
+        statistics: How much text key statistics are taken from.
+        memory: Bytes that a method may use beside the model.
         name: Name of the patch.
         policy: Policy file.
         waive: Checks that may fail, each with the reason.
@@ -111,15 +115,15 @@ def auto(
         progress=progress,
     )
     loaded = task.load()
-    order = choosing.ordered(task, loaded, names, bench, settings, seed)
-    search, judged = _search(task, loaded, order, settings, seed, waive)
+    order = choosing.ordered(task, loaded, names, bench, settings, seed, statistics)
+    search, made = _search(task, loaded, order, settings, seed, waive, statistics, memory)
     patch = search.ensure_passed(task.label)
-    edit = task.keep(
+    edit = keeping.keep_one(
+        task,
         loaded,
-        patch,
-        judged[-1].verdict,
+        made[-1],
         said={"sensitivity": sensitivity, "review_after": review, "message": message},
-        statements=(*judged[-1].statements, _log(search, patch)),
+        statements=[_log(search, patch)],
         commit=commit,
         out=out,
     )
@@ -133,22 +137,31 @@ def _search(
     settings: Mapping[str, object] | None,
     seed: int,
     waive: Mapping[str, str] | None,
-) -> tuple[Search, list[Judged]]:
-    """The search, and what the guard said in its course."""
+    statistics: str,
+    memory: int | None,
+) -> tuple[Search, list[Made]]:
+    """The search, and what was made and judged in its course."""
+    from patchhub.editing.modes import Mode
     from patchhub.evaluation.search.auto import search
 
-    said: list[Judged] = []
+    judged: list[Made] = []
+    makers: list[Maker] = []
 
     def make(method: str) -> Patch:
         own = own_settings(settings, method)
-        return choosing.named(task, method).make(base, method, own, seed)
+        here = choosing.named(task, method)
+        options = {"mode": Mode.BATCH, "statistics": statistics, "memory": memory}
+        makers.append(here.maker(base, method, own, seed, **options))  # type: ignore[arg-type]
+        return makers[-1].make(makers[-1].requests, task.below)
 
     def judge(patch: Patch) -> Verdict:
-        method = patch.manifest.method.name
-        said.append(choosing.named(task, method).judge(base, patch, waive))
-        return said[-1].verdict
+        here = choosing.named(task, patch.manifest.method.name)
+        # All requests are asked about: a method that leaves some out has not done the work.
+        found = here.judge(base, patch, task.requests, waive)
+        judged.append(Made(patch, found, task.label, task.below, tuple(makers[-1].dropped)))
+        return found.verdict
 
-    return search(order, make, judge), said
+    return search(order, make, judge), judged
 
 
 def _log(search: Search, patch: Patch) -> Statement:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import InvalidInputError
-from patchhub_registry.operations import statistics
+from patchhub_registry.operations import statistics as moments
 from patchhub_registry.operations.forecast import measure
 from patchhub_registry.operations.task import begin
 
@@ -30,6 +30,7 @@ def candidates(
     stack: str | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
+    statistics: str = "full",
     name: str | None = None,
     policy: str | Path | None = None,
     out: str | Path | None = None,
@@ -47,6 +48,7 @@ def candidates(
         stack: The stack below.
         settings: Hyper-parameters.
         seed: Of everything random.
+        statistics: How much text key statistics are taken from.
         name: Name of the patch.
         policy: Policy file; else the registry's.
         out: Where the patch would be written.
@@ -72,7 +74,7 @@ def candidates(
         progress=progress,
     )
     names = chosen(methods, settings)
-    return ordered(task, task.load_unseen(), names, bench, settings, seed)
+    return ordered(task, task.load_unseen(), names, bench, settings, seed, statistics)
 
 
 def chosen(methods: Sequence[str], settings: Mapping[str, object] | None) -> tuple[str, ...]:
@@ -116,6 +118,7 @@ def ordered(
     bench: Sequence[str | Path],
     settings: Mapping[str, object] | None,
     seed: int,
+    statistics: str,
 ) -> tuple[Candidate, ...]:
     """The named methods by what they take: by results, and where those say nothing by a forecast.
 
@@ -131,11 +134,11 @@ def ordered(
 
     def ready(method: str) -> bool:
         editor, own = load_editor(method), own_settings(settings, method)
-        return not statistics.missing(task.registry, base, editor, own, seed)
+        return not moments.missing(task.registry, base, editor, own, seed, statistics)
 
     def forecast(method: str) -> float | None:
         own = own_settings(settings, method)
-        phases = measure(named(task, method), base, method, own, seed).phases
+        phases = measure(named(task, method), base, method, own, seed, statistics).phases
         seconds = [phase.seconds for phase in phases]
         return None if None in seconds else sum(one for one in seconds if one is not None)
 

@@ -20,6 +20,7 @@ from patchhub_registry.operations.ledger import ledger
 if TYPE_CHECKING:
     from patchhub.checkpoint import Generation, Ledger
     from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.operations.rechecking import Rechecked
     from patchhub_registry.registry import Registry
     from patchhub_registry.stack import Change, StackState
 
@@ -34,6 +35,7 @@ class Changed:
         directory: The model directory that now has this state, if one was named.
         generation: Its generation.
         warnings: What the user should know.
+        rechecked: Patches of the stack that the guard was asked about again, and its word.
     """
 
     before: StackState
@@ -41,6 +43,7 @@ class Changed:
     directory: Path | None
     generation: Generation | None
     warnings: tuple[str, ...] = ()
+    rechecked: tuple[Rechecked, ...] = ()
 
 
 def change(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub_registry.operations import localfiles, statistics
+from patchhub_registry.operations import localfiles
+from patchhub_registry.operations import statistics as moments
 from patchhub_registry.operations.task import begin
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def forecast(
     stack: str | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
+    statistics: str = "full",
     name: str | None = None,
     policy: str | Path | None = None,
     out: str | Path | None = None,
@@ -98,6 +100,7 @@ def forecast(
         stack: The stack below.
         settings: Hyper-parameters that differ from the method's defaults.
         seed: Of everything random.
+        statistics: How much text key statistics are taken from.
         name: Name of the patch.
         policy: Policy file; else the registry's.
         out: Where the patch would be written.
@@ -121,7 +124,7 @@ def forecast(
         progress=progress,
     )
     loaded = task.load_unseen()
-    measured = measure(task, loaded, method, settings, seed)
+    measured = measure(task, loaded, method, settings, seed, statistics)
     return Forecasted(
         name=task.label,
         method=method,
@@ -135,7 +138,12 @@ def forecast(
 
 
 def measure(
-    task: Task, base: LoadedBase, method: str, settings: Mapping[str, object] | None, seed: int
+    task: Task,
+    base: LoadedBase,
+    method: str,
+    settings: Mapping[str, object] | None,
+    seed: int,
+    statistics: str,
 ) -> Forecast:
     """What computing the edit with a method takes; reads only.
 
@@ -153,8 +161,9 @@ def measure(
         settings=settings,
         seed=seed,
         texts=localfiles.texts(task.registry, weights),
+        statistics=statistics,
         cache=localfiles.moments_cache(task.registry),
-        elsewhere=statistics.elsewhere(task.registry, weights),
+        elsewhere=moments.elsewhere(task.registry, weights),
         progress=task.progress,
     )
 

@@ -63,9 +63,13 @@ def judge(
     policy: Policy,
     waive: Mapping[str, str] | None,
     texts: Sequence[str] | None = None,
+    known: Mapping[str, Sequence[EditRequest]] | None = None,
     progress: Progress | None,
 ) -> Judged:
-    """Measure a patch on top of a stack with the base's probes, or with texts of one's own."""
+    """Measure a patch on top of a stack with the base's probes, or with texts of one's own.
+
+    ``known`` are requests with probes of patches in the stack that the registry does not have yet.
+    """
     from patchhub.api import check
 
     probes = probing.base_probes(registry, base, progress=progress)
@@ -78,7 +82,7 @@ def judge(
         stack=stack,
         policy=policy,
         probes=probes,
-        known=probing.known_requests(registry, stack),
+        known={**probing.known_requests(registry, stack), **(known or {})},
         waive=waive,
         cache=localfiles.answers_cache(registry),
         progress=progress,
@@ -110,6 +114,24 @@ class RefusedError(GuardRefusedError):
             checks=[one.name for one in blocking],
         )
         self.verdict = verdict
+
+
+class SomeRefusedError(GuardRefusedError):
+    """The guard's no to some of several patches; the others are kept.
+
+    Args:
+        refused: Name and verdict of each.
+    """
+
+    def __init__(self, refused: Sequence[tuple[str, Verdict]]) -> None:
+        names = [name for name, _ in refused]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+        super().__init__(
+            "E401",
+            f"guard said no to {shown}; the others are kept",
+            hint='change the requests or the method, or: --waive CHECK --reason "..." (on record)',
+            patches=names,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,27 @@ def patch_name(given: str | None, method: str, requests: Sequence[EditRequest]) 
     return check_name((_slug(words) or "edit") + rest)
 
 
+def patch_names(given: str | None, method: str, requests: Sequence[EditRequest]) -> tuple[str, ...]:
+    """Names of the patches of single requests, no two of them the same.
+
+    Those of ``given`` are numbered by the request's place; the others come from the requests.
+
+    Raises:
+        InvalidInputError: E101, the given name is not one.
+    """
+    if given is not None:
+        return tuple(check_name(f"{given}-{i}") for i in range(1, len(requests) + 1))
+    taken: dict[str, None] = {}
+    for request in requests:
+        name = own = patch_name(None, method, [request])
+        number = 1
+        while name in taken:
+            number += 1
+            name = check_name(f"{own}-{number}")
+        taken[name] = None
+    return tuple(taken)
+
+
 def _slug(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_LONGEST].rstrip("-")

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 from patchhub.canonical import decimal
 from patchhub.errors import ConflictError
-from patchhub_registry.operations import guarding, localfiles, models, naming, statistics
+from patchhub_registry.operations import guarding, localfiles, models, naming
+from patchhub_registry.operations import statistics as moments
 from patchhub_registry.operations.add import now
 
 if TYPE_CHECKING:
     from patchhub.canonical import Json
+    from patchhub.editing.editor import Dropped
+    from patchhub.editing.maker import Maker
+    from patchhub.editing.modes import Mode
     from patchhub.guard.policy import Policy
     from patchhub.guard.verdict import Verdict
     from patchhub.loading import LoadedBase
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
-    from patchhub_registry.schema import BaseRecord, Statement
+    from patchhub_registry.schema import BaseRecord
     from patchhub_registry.stack import StackState
 
     Requests = str | Path | Sequence[EditRequest]
@@ -35,15 +39,61 @@ class Edit:
         patch: The patch.
         verdict: What the guard measured, and its word.
         base: Name of the base.
+        name: Name the patch has, or would have.
         ref: ``name@n`` in the registry; None when it was not committed.
         directory: Where the patch was written, if it was asked for.
+        dropped: Requests that could not be edited while those of the patch could.
     """
 
     patch: Patch
     verdict: Verdict
     base: str
+    name: str
     ref: str | None
     directory: Path | None
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """Edits of one call, a patch for each request.
+
+    Attributes:
+        made: In the order of the requests; those the guard refused have no ``ref``.
+        dropped: Requests of which no patch could be made.
+    """
+
+    made: tuple[Edit, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+    @property
+    def refused(self) -> tuple[Edit, ...]:
+        """Those that the guard said no to."""
+        return tuple(one for one in self.made if not one.verdict.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A patch that was computed and judged, and is not kept yet.
+
+    Attributes:
+        patch: The patch.
+        judged: What the guard says.
+        name: Name it would get.
+        below: The patches it was computed and judged on.
+        dropped: Requests that were left out of it.
+    """
+
+    patch: Patch
+    judged: guarding.Judged
+    name: str
+    below: tuple[Patch, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the guard said yes."""
+        return self.judged.verdict.passed
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,61 +135,58 @@ class Task:
         check_headers(open_checkpoint(directory), self.record.fingerprint)
         return load_base(directory, device=self.device, fingerprint=self.record.fingerprint)
 
-    def make(
-        self, base: LoadedBase, method: str, settings: Mapping[str, object] | None, seed: int
-    ) -> Patch:
-        """Compute the edit with a method."""
-        from patchhub import api
+    def maker(
+        self,
+        base: LoadedBase,
+        method: str,
+        settings: Mapping[str, object] | None,
+        seed: int,
+        *,
+        mode: Mode,
+        statistics: str,
+        memory: int | None,
+    ) -> Maker:
+        """A method, prepared for the requests."""
+        from patchhub.editing.catalog import load_editor
+        from patchhub.editing.maker import Maker
 
         weights = self.record.weights
-        return api.edit(
+        return Maker.begin(
             base,
-            method,
+            load_editor(method),
             self.requests,
-            onto=self.below,
+            mode=mode,
             settings=settings,
             seed=seed,
             texts=localfiles.texts(self.registry, weights),
-            cache=statistics.brought(self.registry, weights),
+            statistics=statistics,
+            cache=moments.brought(self.registry, weights),
+            memory=memory,
             progress=self.progress,
         )
 
     def judge(
-        self, base: LoadedBase, patch: Patch, waive: Mapping[str, str] | None
+        self,
+        base: LoadedBase,
+        patch: Patch,
+        requests: Sequence[EditRequest],
+        waive: Mapping[str, str] | None,
+        *,
+        stack: Sequence[Patch] | None = None,
+        known: Mapping[str, Sequence[EditRequest]] | None = None,
     ) -> guarding.Judged:
-        """Ask the guard."""
+        """Ask the guard about a patch, on the patches below or on another stack."""
         return guarding.judge(
             self.registry,
             base,
             patch,
-            self.requests,
-            stack=self.below,
+            requests,
+            stack=self.below if stack is None else stack,
             policy=self.policy,
             waive=waive,
+            known=known,
             progress=self.progress,
         )
-
-    def keep(
-        self,
-        base: LoadedBase,
-        patch: Patch,
-        verdict: Verdict,
-        *,
-        said: Mapping[str, Json],
-        statements: Sequence[Statement],
-        commit: bool,
-        out: str | Path | None,
-    ) -> Edit:
-        """Write the patch where it shall go: its directory first, then one commit."""
-        directory = None if out is None else Path(out)
-        if directory is not None:
-            patch.write(directory)
-        ref = None
-        if commit:
-            seen = {"base": self.record.name, **_observations(base, patch, self.below)}
-            files = patch.files()
-            ref = self.registry.add_patch(files, self.label, {**seen, **said}, statements).ref
-        return Edit(patch, verdict, self.record.name, ref, directory)
 
 
 def begin(
@@ -165,12 +212,12 @@ def begin(
         patchdir.check_target(Path(out))
     rules = guarding.policy_of(registry, policy)
     state = models.stack_state(registry, stack)
-    record = _base_for(registry, base, state)
+    record = base_for(registry, base, state)
     below = models.stack_patches(registry, state)
     return Task(registry, wanted, label, rules, record, below, device, progress)
 
 
-def _observations(base: LoadedBase, patch: Patch, below: Sequence[Patch]) -> dict[str, Json]:
+def observations(base: LoadedBase, patch: Patch, below: Sequence[Patch]) -> dict[str, Json]:
     """What was seen while the patch was made, for record.json: no part of what the patch is."""
     from patchhub.composer.composer import Composer
 
@@ -199,7 +246,7 @@ def _libraries(method: str) -> dict[str, str]:
     return found if plugin is None else {**found, plugin.distribution: plugin.version}
 
 
-def _base_for(registry: Registry, base: str | None, state: StackState | None) -> BaseRecord:
+def base_for(registry: Registry, base: str | None, state: StackState | None) -> BaseRecord:
     """The base of a stack, or the one named, or the only one there is.
 
     Raises:
