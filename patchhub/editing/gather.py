@@ -34,6 +34,12 @@ class Group:
     prompts: Prompts
 
 
+def contexts_of(context: EditContext, count: int) -> ContextTemplates:
+    """The bare prompt and the last ``count`` of the other templates, which are the longest."""
+    given = (context.templates or BARE).texts
+    return ContextTemplates((*BARE.texts, *given[max(1, len(given) - count) :]))
+
+
 Failed = list[tuple[int, InvalidInputError]]
 """Places of requests in a batch, and why they cannot be edited."""
 
@@ -46,13 +52,12 @@ def gather(
     Args:
         context: Tokenizer and templates.
         requests: With subjects.
-        contexts: Texts to put in front of each prompt: the last, that is longest, templates.
+        contexts: As for `contexts_of`.
 
     Returns:
         Groups, and the requests whose tokens do not line up (E143).
     """
-    given = (context.templates or BARE).texts
-    templates = ContextTemplates((*BARE.texts, *given[max(1, len(given) - contexts) :]))
+    templates = contexts_of(context, contexts)
     parts: dict[str, dict[str, Wanted]] = {}
     members: dict[str, list[int]] = {}
     failed: Failed = []

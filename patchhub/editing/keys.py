@@ -41,6 +41,11 @@ def context_shares(count: int) -> list[float]:
     return [0.5, *[0.5 / (count - 1)] * (count - 1)] if count > 1 else [1.0]
 
 
+def averaged(keys: Tensor) -> Tensor:
+    """Keys of one prompt in all contexts ``(j, f)``, the bare one first, to its key ``(f,)``."""
+    return torch.tensor(context_shares(len(keys)), dtype=keys.dtype, device=keys.device) @ keys
+
+
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """Where one target is looked up.

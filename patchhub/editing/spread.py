@@ -10,30 +10,31 @@ Source: Meng et al. 2023, arXiv:2210.07229, algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from patchhub.editing.editor import EditContext, Editor, method_record
-from patchhub.editing.gather import Group, gather
-from patchhub.editing.keys import KeyStream
+from patchhub.editing.gather import Group, contexts_of, gather
+from patchhub.editing.joint.form import Form
+from patchhub.editing.joint.solver import Formula as JointFormula
+from patchhub.editing.joint.solver import Metric
+from patchhub.editing.keys import averaged
 from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.layerwise import Share, Solution, Solve, evenly, write_layers
 from patchhub.editing.moments import Moments
 from patchhub.editing.settings import require
 from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets
 from patchhub.editing.tokens import filler_id
-from patchhub.editing.trace import swapped
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import SPREAD, Architecture, edit_layers, module_of, site_for, weight_matrix
+from patchhub.sites import SPREAD, edit_layers, site_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,35 +62,27 @@ class SpreadSettings(TargetSettings):
 
 S = TypeVar("S", bound=SpreadSettings)
 
-Solve = Callable[[int, Tensor], Tensor]
-"""(block, keys K ``(f, n)``) ↦ A ``(f, n)``, float64: the update for residuals R is ``R Aᵀ``."""
+Targets = Callable[
+    [EditContext, Sequence[Wanted], "SpreadSettings"], list[Target | InvalidInputError]
+]
+"""Finds a target for each element, or says why there is none."""
 
 
-class Find(Protocol):
-    """`find_targets` for one site."""
-
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        arch: Architecture,
-        wanted: Sequence[Wanted],
-        settings: TargetSettings,
-        *,
-        layer: int,
-        filler: int,
-        memory: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[Target | InvalidInputError]:
-        """One result per element of ``wanted``."""
-        ...
-
-
-def evenly(left: int) -> float:
-    """The share of MEMIT: what is missing, over the number of layers left."""
-    return 1.0 / left
-
-
-find_block_targets: Find = partial(find_targets, site="block")
+def block_targets(
+    context: EditContext, wanted: Sequence[Wanted], settings: SpreadSettings
+) -> list[Target | InvalidInputError]:
+    """Targets for what the last of the blocks puts out."""
+    return find_targets(
+        context.base.model,
+        context.base.arch,
+        wanted,
+        settings,
+        layer=(settings.layers or (0,))[-1],
+        filler=filler_id(context.base.tokenizer),
+        site="block",
+        memory=context.memory,
+        progress=partial(context.report, "targets"),
+    )
 
 
 @dataclass(frozen=True)
@@ -98,31 +91,15 @@ class Formula:
 
     Attributes:
         solve: Its closed form.
-        share: Part of what is still missing that a layer makes up for, given how many layers are
-            left, itself included.
-        site: Whose output targets are set at: ``block`` or ``mlp``.
-        find: How they are found.
+        share: What each layer makes up for.
+        site: Whose output in the last block targets are: ``block``, ``mlp`` or ``mlp_out``.
+        targets: How they are found.
     """
 
     solve: Solve
-    share: Callable[[int], float] = evenly
+    share: Share = evenly
     site: str = "block"
-    find: Find = find_block_targets
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """Everything an edit computed, in float64 on the CPU.
-
-    Attributes:
-        factors: Block → A ``(f, n)`` and R ``(d, n)``; ΔW = R Aᵀ.
-        keys: Block → ``(n, f)``, on the weights with all lower blocks written.
-        residuals: δ per target, ``(n, d)``.
-    """
-
-    factors: dict[int, tuple[Tensor, Tensor]]
-    keys: dict[int, Tensor]
-    residuals: Tensor
+    targets: Targets = block_targets
 
 
 def resolved(base: LoadedBase, settings: S, purpose: str = SPREAD) -> S:
@@ -195,18 +172,8 @@ def found_targets(
     formula: Formula,
 ) -> tuple[list[Group], list[Target]]:
     """Targets on the model as it is, and what each is for; drops requests without one."""
-    base = context.base
     groups, failed = gather(context, requests, settings.contexts)
-    results = formula.find(
-        base.model,
-        base.arch,
-        [group.wanted for group in groups],
-        settings,
-        layer=(settings.layers or (0,))[-1],
-        filler=filler_id(base.tokenizer),
-        memory=context.memory,
-        progress=partial(context.report, "targets"),
-    )
+    results = formula.targets(context, [group.wanted for group in groups], settings)
     kept: list[tuple[Group, Target]] = []
     for group, result in zip(groups, results, strict=True):
         if isinstance(result, InvalidInputError):
@@ -227,51 +194,45 @@ def solved(
     settings: SpreadSettings,
     formula: Formula,
 ) -> Solution:
-    """Layer by layer: keys, residuals, update, write; the model's own tensors are not written to.
-
-    Raises:
-        InvalidInputError: E145, a system is singular; E148, an update is not finite.
-    """
-    base, layers = context.base, settings.layers or ()
-    model = base.model
-    stream = KeyStream(
-        model,
-        base.arch,
+    """The updates of all layers; errors as for `write_layers`."""
+    return write_layers(
+        context,
         [group.prompts for group in groups],
-        top=layers[-1],
+        torch.stack([target.delta for target in targets]),
+        settings.layers or (),
+        solve=formula.solve,
+        share=formula.share,
         site=formula.site,
-        filler=filler_id(base.tokenizer),
-        memory=context.memory,
     )
-    wanted = torch.stack([target.delta for target in targets]).cpu().double()
-    solution, first = Solution({}, {}, wanted), torch.zeros(())
-    with ExitStack() as stack:
-        for done, layer in enumerate(layers):
-            context.report("layers", done, len(layers))
-            keys, values = stream.read([layer])
-            first = first if done else values
-            share = formula.share(len(layers) - done)
-            residuals = share * (wanted - (values - first)).T
-            rows = formula.solve(layer, keys[layer].T)
-            _check_finite(layer, rows, residuals)
-            module = module_of(model, base.arch.path("mlp_out", layer, model))
-            own = module.get_parameter("weight").detach()
-            stack.enter_context(swapped(module, "weight", own.clone()))
-            weight_matrix(module).add_((residuals @ rows.T).to(own.device, own.dtype))
-            solution.factors[layer] = rows, residuals
-            solution.keys[layer] = keys[layer]
-    context.report("layers", len(layers), len(layers))
-    return solution
 
 
-def _check_finite(layer: int, *factors: Tensor) -> None:
-    if not all(bool(torch.isfinite(factor).all()) for factor in factors):
-        raise InvalidInputError(
-            "E148",
-            f"the update of block {layer} is not finite",
-            expected="numbers",
-            hint="a larger weight of the covariance, or fewer requests that look alike",
-        )
+def joint_form(
+    context: EditContext, settings: SpreadSettings, formula: Formula, metric: Metric, ridge: float
+) -> Form:
+    """The method in the terms of a joint solve.
+
+    Args:
+        context: The base and its statistics.
+        settings: Resolved.
+        formula: The method's.
+        metric: M of its update ``R (KᵀMK + ρI)⁻¹ KᵀM``.
+        ridge: ρ.
+    """
+
+    def delta(wanted: Wanted) -> Tensor:
+        (found,) = formula.targets(context, [wanted], settings)
+        if isinstance(found, InvalidInputError):
+            raise found
+        return found.delta
+
+    return Form(
+        formula=JointFormula(settings.layers or (), metric, ridge, formula.share),
+        site=formula.site,
+        mean=averaged,
+        delta=delta,
+        settings=settings,
+        templates=contexts_of(context, settings.contexts),
+    )
 
 
 def moments_of(context: EditContext) -> Moments:

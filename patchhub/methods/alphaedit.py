@@ -24,6 +24,8 @@ from torch import Tensor
 
 from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
+from patchhub.editing.joint.form import Form
+from patchhub.editing.layerwise import Solution
 from patchhub.editing.settings import require
 from patchhub.editing.solver import confined_rows
 from patchhub.errors import InvalidInputError
@@ -82,6 +84,17 @@ class AlphaEdit:
             self, context, requests, settings, formula(context, settings), state=past_of
         )
 
+    def joint(self, context: EditContext, hparams: AlphaEditSettings) -> Form:
+        """All edits in one solve, so that none is past: M = P, ρ = λ₂."""
+        settings = spread.resolved(context.base, hparams)
+
+        def metric(layer: int, keys: Tensor) -> Tensor:
+            basis = null_basis(*spread.moments_of(context).spectrum(layer), settings)
+            return basis @ (basis.T @ keys.double())
+
+        method = formula(context, settings)
+        return spread.joint_form(context, settings, method, metric, settings.ridge)
+
 
 def formula(context: EditContext, settings: AlphaEditSettings) -> spread.Formula:
     """AlphaEdit's closed form, with the past keys of the patches below."""
@@ -124,7 +137,7 @@ def past_keys(context: EditContext, layer: int, width: int) -> Tensor:
     return torch.cat([torch.zeros(0, width, dtype=torch.float64), *rows]).T
 
 
-def past_of(solution: spread.Solution) -> dict[str, Tensor]:
+def past_of(solution: Solution) -> dict[str, Tensor]:
     """The batch's own keys, for the batches after it.
 
     They are keys on the updated weights, as published: a block's input depends on the blocks below

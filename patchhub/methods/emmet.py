@@ -17,6 +17,7 @@ from torch import Tensor
 
 from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
+from patchhub.editing.joint.form import Form, inverse_moments
 from patchhub.editing.settings import require
 from patchhub.editing.solver import ridge_rows
 from patchhub.loading import LoadedBase
@@ -68,6 +69,12 @@ class Emmet:
         """All requests together; rank = number of subjects."""
         settings = spread.resolved(context.base, hparams, PURPOSE)
         return spread.spread(self, context, requests, settings, formula(context, settings))
+
+    def joint(self, context: EditContext, hparams: EmmetSettings) -> Form:
+        """All edits in one solve: M = C⁻¹, ρ = αε, also where there is one edit only."""
+        settings = spread.resolved(context.base, hparams, PURPOSE)
+        metric, ridge = inverse_moments(context), settings.covariance_weight * settings.slack
+        return spread.joint_form(context, settings, formula(context, settings), metric, ridge)
 
 
 def formula(context: EditContext, settings: EmmetSettings) -> spread.Formula:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
+from patchhub.editing.joint.form import Form, inverse_moments
 from patchhub.editing.settings import require
 from patchhub.editing.solver import ridge_rows
 from patchhub.loading import LoadedBase
@@ -64,6 +65,12 @@ class Memit:
         """All requests together; rank = number of subjects."""
         settings = spread.resolved(context.base, hparams)
         return spread.spread(self, context, requests, settings, formula(context, settings))
+
+    def joint(self, context: EditContext, hparams: MemitSettings) -> Form:
+        """All edits in one solve: M = C⁻¹, ρ = λ."""
+        settings = spread.resolved(context.base, hparams)
+        metric, ridge = inverse_moments(context), settings.covariance_weight
+        return spread.joint_form(context, settings, formula(context, settings), metric, ridge)
 
 
 def formula(context: EditContext, settings: MemitSettings) -> spread.Formula:

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from patchhub.editing import spread
 from patchhub.editing.editor import EditContext
+from patchhub.editing.layerwise import Solution
+from patchhub.methods.pmet import PmetSettings
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEMPLATES, pico_context
 from tests.reference import memit_reference as reference
+from tests.reference import pmet_reference
 from tests.reference.rome_reference import Settings, encode, rows_of
 
 WIDE = torch.float64
@@ -76,6 +79,35 @@ def reference_changes(
     return reference.write(base.model, downs, site, facts_of(family, requests), deltas, solve)
 
 
+def pmet_changes(
+    family: str,
+    requests: tuple[EditRequest, ...],
+    settings: PmetSettings,
+    solve: reference.Solve,
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """ΔW and keys of each layer, and what was missing when its turn came, by the plain way."""
+    base, layers = pico_context(family, WIDE).base, settings.layers or ()
+    downs = [base.arch.path("mlp_out", layer, base.model) for layer in layers]
+    attention = base.arch.path("attention_out", layers[-1], base.model)
+    facts = facts_of(family, requests)
+    twin = pmet_reference.Settings(**vars(plain(settings)), nll_factor=settings.nll_factor)
+    first, second = (base.model.get_submodule(path) for path in (attention, downs[-1]))
+    deltas = [
+        pmet_reference.observe(base.model, first, second, fact.rows, fact.essence, twin).delta
+        for fact in facts
+    ]
+    missing: list[Tensor] = []
+
+    def noted(number: int, keys: Tensor, residuals: Tensor) -> Tensor:
+        missing.append(residuals * (len(layers) - number) ** 0.5)
+        return solve(number, keys, residuals)
+
+    changes, keys, _ = reference.write(
+        base.model, downs, downs[-1], facts, deltas, noted, lambda left: left**-0.5
+    )
+    return changes, keys, missing
+
+
 def _shared(settings: spread.SpreadSettings) -> dict[str, Any]:
     names = spread.SpreadSettings.__dataclass_fields__
     return {name: getattr(settings, name) for name in names}
@@ -86,7 +118,7 @@ def found_solution(
     requests: Sequence[EditRequest],
     settings: spread.SpreadSettings,
     formula: Callable[[EditContext, Any], spread.Formula],
-) -> spread.Solution:
+) -> Solution:
     """What our own way computes, in float64."""
     brought = formula(context, settings)
     groups, targets = spread.found_targets(context, requests, settings, brought)
@@ -97,6 +129,6 @@ def relative(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def change(solution: spread.Solution, layer: int) -> Tensor:
+def change(solution: Solution, layer: int) -> Tensor:
     rows, residuals = solution.factors[layer]
     return residuals @ rows.T

@@ -14,7 +14,7 @@ from torch import Tensor
 from patchhub.composer.composer import Composer
 from patchhub.editing.editor import run_editor
 from patchhub.errors import InvalidInputError
-from patchhub.methods import alphaedit, emmet, memit
+from patchhub.methods import alphaedit, emmet, memit, pmet
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from tests.engine.editing.support import pico_context, pico_moments
@@ -26,6 +26,7 @@ from tests.engine.methods.batches import (
     change,
     facts_of,
     found_solution,
+    pmet_changes,
     reference_changes,
     relative,
 )
@@ -77,6 +78,28 @@ def test_emmet_equals_the_reference_and_memit_with_the_product(family: str, batc
     same = memit.MemitSettings(layers=(0,), covariance_weight=3.0 * 0.2, steps=6)
     other = change(found_solution(context, batch, same, memit.formula), 0)
     assert (relative(found, other) < 1e-9) == (len(batch) > 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("batch", "layers"), [(ENDS, (0, 1)), (MIXED, (0,))], ids=IDS)
+def test_pmet_equals_the_reference_and_gives_each_layer_its_share(
+    family: str, batch: Batch, layers: tuple[int, ...]
+) -> None:
+    settings = pmet.PmetSettings(layers=layers, covariance_weight=0.5, steps=8, clamp=2.0)
+    found = found_solution(pico_context(family, WIDE), batch, settings, pmet.formula)
+    changes, keys, missing = pmet_changes(
+        family,
+        batch,
+        settings,
+        lambda i, K, R: memit_reference.update(K, R, moment(family, layers[i]), 0.5),
+    )
+    for i, layer in enumerate(layers):
+        assert relative(found.keys[layer].T, keys[i]) < 1e-9
+        assert relative(change(found, layer), changes[i]) < 1e-9
+        # What is missing when the layer's turn comes, over the root of the layers left.
+        assert relative(found.factors[layer][1] * (len(layers) - i) ** 0.5, missing[i]) < 1e-9
+    assert relative(found.factors[0][1], found.residuals.T / len(layers) ** 0.5) < 1e-9
+    assert found.residuals.norm() > 0.1
 
 
 def confined(family: str, ridge: float = 0.3) -> alphaedit.AlphaEditSettings:
