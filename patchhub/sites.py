@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -83,8 +83,6 @@ class Architecture:
             them.
         edit_layers: Per purpose (``insert`` a fact in one block, ``spread`` facts over several,
             ``finetune`` some, ``minibatch`` one) and number of blocks the published ones to edit.
-        edit_modules: Per number of blocks, the projections published as edited together: paths as
-            in `Stack`, and the blocks of each.
     """
 
     model_type: str
@@ -94,7 +92,6 @@ class Architecture:
     stacks: Mapping[str, Stack]
     ties: Mapping[str, str]
     edit_layers: Mapping[str, Mapping[str, tuple[int, ...]]]
-    edit_modules: Mapping[str, Mapping[str, list[int]]] = field(default_factory=dict)
 
     @property
     def decoder(self) -> Stack:

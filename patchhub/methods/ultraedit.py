@@ -24,8 +24,9 @@ from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext, method_record
 from patchhub.editing.labels import labelled
 from patchhub.editing.normaliser import Normaliser, normalisers_after, to_state
-from patchhub.editing.projections import Part, projections, published_projections
-from patchhub.editing.settings import require
+from patchhub.editing.profiles import profile_values
+from patchhub.editing.projections import Part, projections
+from patchhub.editing.settings import parse_settings, require
 from patchhub.editing.solver import factorise, solve
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
@@ -36,7 +37,7 @@ from patchhub.sites import site_for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UltraEditSettings:
-    """Published values; ``modules``, else ``layers`` and ``parts``, else those published.
+    """Published values; what is edited is ``modules``, else ``layers``, else as published.
 
     Attributes:
         modules: Paths of the projections to edit.
@@ -105,11 +106,14 @@ class UltraEdit:
 
 
 def resolved(base: LoadedBase, settings: UltraEditSettings) -> UltraEditSettings:
-    """The settings with what is edited (E142 nothing is published, E144 no such module)."""
-    paths = list(settings.modules or ())
-    if not paths and settings.layers is not None:
+    """The settings with what is edited (E144 no such block, E160 nothing is published)."""
+    if settings.modules is not None:
+        return settings
+    if settings.layers is not None:
         paths = projections(base, settings.layers, settings.parts)
-    return replace(settings, modules=tuple(paths or published_projections(base)))
+        return replace(settings, modules=tuple(paths))
+    published = profile_values(EDITOR.name, EDITOR.name, base)
+    return replace(settings, modules=parse_settings(UltraEditSettings, published).modules)
 
 
 def shift(normaliser: Normaliser, keys: Tensor, gradients: Tensor, eta: float) -> Tensor:

@@ -13,12 +13,11 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
 from patchhub.editing.normaliser import Normaliser, from_state
 from patchhub.editing.projections import projections
-from patchhub.errors import InvalidInputError
+from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.manifest import Kind
 from patchhub.methods import ultraedit
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import architecture
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_base, pico_context
 from tests.engine.methods.rows import plain_rows
 from tests.reference.ultraedit_reference import State
@@ -157,16 +156,16 @@ def test_a_request_that_is_too_long_does_not_lose_the_others() -> None:
     assert [(d.request, d.reason.code) for d in context.dropped] == [(long, "E150")]
 
 
-def test_published_projections() -> None:
-    llama = architecture("llama").edit_modules["32"]
-    assert [(path.rpartition(".")[2], blocks[0], blocks[-1]) for path, blocks in llama.items()] == [
-        ("gate_proj", 11, 15),
-        ("up_proj", 18, 24),
-    ]
-    with pytest.raises(InvalidInputError) as error:
+def test_nothing_named_takes_what_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotFoundError) as error:
         run_editor(EDITOR, pico_context("gpt2"), [REQUEST], {})
-    assert error.value.code == "E142"
-    assert "layers" in str(error.value.hint)
+    assert error.value.code == "E160"
+    paths = ("transformer.h.1.mlp.c_fc", "transformer.h.0.mlp.c_proj")
+    values = {"modules": list(paths), "eta": 1e-6}
+    monkeypatch.setattr(ultraedit, "profile_values", lambda *asked: values)
+    patch = run_editor(EDITOR, pico_context("gpt2"), [REQUEST], {})
+    assert patch.manifest.method.hparams["modules"] == list(paths)
+    assert {site.module for site in patch.manifest.sites} == set(paths)
 
 
 @pytest.mark.parametrize(
