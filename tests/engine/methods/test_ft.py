@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +13,16 @@ from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.dense import dense_patch
-from patchhub.editing.editor import run_editor
+from patchhub.editing.editor import EditContext, run_editor
 from patchhub.errors import InvalidInputError
+from patchhub.loading import LoadedBase
 from patchhub.manifest import Orientation
 from patchhub.methods import ft
 from patchhub.request import EditRequest
-from patchhub.sites import architecture, parameter_for
+from patchhub.sites import architecture, module_of, parameter_for
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_base, pico_context
 from tests.engine.methods.rows import plain_rows
+from tests.pico import DECODER_ONLY
 from tests.reference.ft_reference import finetune
 
 EDITOR = load_editor("ft")
@@ -113,15 +117,51 @@ def test_published_blocks_of_t5() -> None:
     assert architecture("t5").edit_layers["finetune"] == {"24": (0, 21)}
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_little_memory_changes_nothing(family: str, changed: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("family", ["gpt2", "opt", "t5"])
+def test_what_is_computed_once_changes_nothing(family: str, changed: dict[str, Tensor]) -> None:
     context = pico_context(family, torch.float64)
-    settings = {"layers": (1,), "steps": 5, "batch_size": 2}
+    settings = {"layers": (1,), "steps": 4, "batch_size": 2}
     run_editor(EDITOR, context, THREE, settings)
     kept = dict(changed)
     run_editor(EDITOR, replace(context, memory=1), THREE, settings)
     for name, change in kept.items():
         assert torch.allclose(changed[name], change, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("family", sorted({*DECODER_ONLY} - {"gpt2", "opt"}))
+def test_every_family_begins_at_its_down_projection(
+    family: str, changed: dict[str, Tensor]
+) -> None:
+    base = pico_base(family)
+    context = EditContext(base=base, generator=torch.Generator(), seed=0)
+    settings = {"layers": (1,), "steps": 3, "lr": 1e-2, "clamp": None}
+    counts = []
+    for memory in (None, 1):
+        with counted(base, "attention", 1) as calls:
+            run_editor(EDITOR, replace(context, memory=memory), THREE, settings)
+        counts.append(len(calls))
+        if memory is None:
+            kept = dict(changed)
+    assert counts == [1, 4]
+    for name, change in kept.items():
+        assert float(change.abs().max()) > 1e-3
+        assert torch.allclose(changed[name], change, rtol=0, atol=1e-5)
+
+
+@contextmanager
+def counted(base: LoadedBase, part: str, layer: int) -> Iterator[list[int]]:
+    """How often a module of the model really computes."""
+    module = module_of(base.model, base.arch.path(part, layer, base.model))
+    own, calls = type(module).forward, list[int]()
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self is module:
+            calls.append(1)
+        return own(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(module), "forward", forward)
+        yield calls
 
 
 def test_no_weight_leaves_the_box() -> None:
@@ -143,6 +183,19 @@ def test_a_request_that_is_too_long_does_not_lose_the_others() -> None:
     with pytest.raises(InvalidInputError) as error:
         run_editor(EDITOR, pico_context("gpt2"), [long], {"layers": (0,)})
     assert error.value.code == "E150"
+
+
+@pytest.mark.parametrize("name", ["ft", "lora", "locft_bf", "ultraedit"])
+def test_the_tokenizers_padding_side_means_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = load_editor(name)
+    settings = {"layer": 1} if name == "locft_bf" else {"layers": (1,)}
+    made = set()
+    for side in ("left", "right"):
+        monkeypatch.setattr(pico_base("gpt2").tokenizer, "padding_side", side)
+        made.add(run_editor(editor, pico_context("gpt2"), THREE, settings).id)
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(
