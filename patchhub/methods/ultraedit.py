@@ -28,6 +28,7 @@ from patchhub.editing.profiles import profile_values
 from patchhub.editing.projections import Part, projections
 from patchhub.editing.settings import parse_settings, require
 from patchhub.editing.solver import factorise, solve
+from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
@@ -106,13 +107,21 @@ class UltraEdit:
 
 
 def resolved(base: LoadedBase, settings: UltraEditSettings) -> UltraEditSettings:
-    """The settings with what is edited (E144 no such block, E160 nothing is published)."""
+    """The settings with what is edited (E142 nothing is published, E144 no such block)."""
     if settings.modules is not None:
         return settings
     if settings.layers is not None:
         paths = projections(base, settings.layers, settings.parts)
         return replace(settings, modules=tuple(paths))
-    published = profile_values(EDITOR.name, EDITOR.name, base)
+    try:
+        published = profile_values(EDITOR.name, EDITOR.name, base)
+    except NotFoundError as error:
+        raise InvalidInputError(
+            "E142",
+            "nothing is published on what to edit in this model",
+            expected="layers, or modules",
+            hint="for example --set layers=8,9,10; late middle blocks are the usual choice",
+        ) from error
     return replace(settings, modules=parse_settings(UltraEditSettings, published).modules)
 
 

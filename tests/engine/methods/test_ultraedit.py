@@ -13,7 +13,7 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
 from patchhub.editing.normaliser import Normaliser, from_state
 from patchhub.editing.projections import projections
-from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.errors import InvalidInputError
 from patchhub.manifest import Kind
 from patchhub.methods import ultraedit
 from patchhub.patch import Patch
@@ -157,9 +157,9 @@ def test_a_request_that_is_too_long_does_not_lose_the_others() -> None:
 
 
 def test_nothing_named_takes_what_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NotFoundError) as error:
+    with pytest.raises(InvalidInputError) as error:
         run_editor(EDITOR, pico_context("gpt2"), [REQUEST], {})
-    assert error.value.code == "E160"
+    assert error.value.code == "E142"
     paths = ("transformer.h.1.mlp.c_fc", "transformer.h.0.mlp.c_proj")
     values = {"modules": list(paths), "eta": 1e-6}
     monkeypatch.setattr(ultraedit, "profile_values", lambda *asked: values)
