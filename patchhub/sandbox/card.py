@@ -10,7 +10,7 @@ from pathlib import Path
 
 from patchhub import sandbox
 from patchhub.loading import LoadedBase, load_base
-from patchhub.sandbox.interchange import Moved, Where
+from patchhub.locating.interchange import Moved, Where
 from patchhub.sandbox.measure import Figure, editing, knowledge, location
 from patchhub.sandbox.networks import network
 from patchhub.sandbox.recipe import Recipe, load_recipe

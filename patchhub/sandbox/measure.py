@@ -10,9 +10,9 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
 from patchhub.editing.prepare import prepare_context
 from patchhub.loading import LoadedBase
+from patchhub.locating.interchange import Moved, interchange
 from patchhub.request import LOCALITY, EditRequest, ProbeKind
 from patchhub.sandbox import questions
-from patchhub.sandbox.interchange import Moved, interchange
 from patchhub.sandbox.pairs import interchange_pairs
 from patchhub.sandbox.probes import edit_requests
 from patchhub.sandbox.text import texts

@@ -6,8 +6,8 @@ import random
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from patchhub.locating.interchange import Pair, Side
 from patchhub.sandbox import templates
-from patchhub.sandbox.interchange import Pair, Side
 from patchhub.sandbox.world import Fact, World
 
 

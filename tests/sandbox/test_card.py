@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from patchhub import sandbox
+from patchhub.locating.interchange import Moved, Where
 from patchhub.sandbox.card import render
-from patchhub.sandbox.interchange import Moved, Where
 from patchhub.sandbox.measure import Figure
 from patchhub.sandbox.recipe import load_recipe
 

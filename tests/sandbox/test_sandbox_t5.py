@@ -11,8 +11,8 @@ import pytest
 
 from patchhub import sandbox
 from patchhub.loading import LoadedBase, load_base
+from patchhub.locating.interchange import Where, interchange
 from patchhub.sandbox import questions
-from patchhub.sandbox.interchange import Where, interchange
 from patchhub.sandbox.pairs import interchange_pairs
 from patchhub.sandbox.recipe import load_recipe
 from patchhub.scoring.divergence import perplexity

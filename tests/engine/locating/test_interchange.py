@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import pytest
 import torch
 
-from patchhub.sandbox.interchange import Pair, Side, Where, interchange
+from patchhub.editing.tokens import encode
+from patchhub.locating.interchange import Pair, Side, Where, interchange
 from patchhub.scoring.generate import decode
+from patchhub.sites import module_of
+from tests.engine.editing.support import pico_base
 from tests.pico import pico_model, pico_tokenizer
+from tests.reference.tracing_reference import answer_after_exchange
 
 
 def test_of_two_stacks_the_one_that_reads_is_exchanged() -> None:
@@ -71,3 +77,49 @@ def test_blocks_can_be_chosen_and_hooks_are_gone() -> None:
     moved = interchange(model, tokenizer, [Pair(side, side)], blocks=[1])
     assert {m.block for m in moved} == {1}
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_answers_are_those_of_the_plain_reference(family: str) -> None:
+    base = pico_base(family, torch.float64)
+    start = base.model.config.decoder_start_token_id if family == "t5" else None
+    prompts = [f"The capital {name} was born in" for name in ("Rome", "Oslo", "Paris")]
+    read = [encode(base.tokenizer, prompt) for prompt in prompts]
+    subjects = [prompt.split()[2] for prompt in prompts]
+    span = read[0].covering(12, 16)
+    assert all(one.covering(12, 12 + len(n)) == span for one, n in zip(read, subjects, strict=True))
+    places = {
+        Where.SUBJECT: span,
+        Where.SUBJECT_LAST: span[-1:],
+        Where.LAST: (len(read[0].ids) - 1,),
+    }
+    said = set()
+    for block, (where, positions) in product(range(2), places.items()):
+        path = base.arch.path("block", block, base.model, "encoder" if start == 0 else "decoder")
+        pairs = []
+        for a, b in permutations(range(3), 2):
+            tokens = answer_after_exchange(
+                base.model,
+                module_of(base.model, path),
+                read[a].ids,
+                read[b].ids,
+                positions,
+                2,
+                start,
+            )
+            answer = str(base.tokenizer.decode(tokens))
+            said.add(answer)
+            pairs.append(
+                Pair(Side(prompts[a], subjects[a], ""), Side(prompts[b], subjects[b], answer))
+            )
+        found = interchange(base.model, base.tokenizer, pairs, blocks=[block], max_new_tokens=2)
+        (one,) = (m for m in found if m.where is where)
+        assert (one.share, one.n) == (1.0, len(pairs)), (block, where)
+    assert len(said) > 3
+
+
+def test_a_prompt_of_one_token_is_exchanged_once() -> None:
+    model, tokenizer = pico_model("gpt2"), pico_tokenizer()
+    sides = [Side(name, name, _first_word(model, tokenizer, name)) for name in ("Mira", "Oslo")]
+    moved = interchange(model, tokenizer, [Pair(*sides)], blocks=[1], max_new_tokens=3)
+    assert len({m.share for m in moved}) == 1
