@@ -3,7 +3,7 @@
 The method's own code is run on the real base and the real requests, for two, four, eight … steps of
 its optimiser, until more steps change nothing (it stopped by itself) or some seconds are spent; the
 last difference is what a further step takes. Statistics, if there are none yet, are timed on
-a sample of the text and stood in for by the identity, of the same size. The trial's patch has the
+a sample of the text and stood in for by a diagonal of the same size. The trial's patch has the
 sites and shapes of the real one, from which the size of every file follows exactly.
 """
 
@@ -209,13 +209,13 @@ def _written(base: LoadedBase, corpus: Corpus) -> tuple[list[str], float]:
 def _stand_in(
     base: LoadedBase, layers: tuple[int, ...], corpus: CorpusRecord | None
 ) -> Moments | None:
-    """Statistics of the right size: C = I."""
+    """Statistics of the right size: C is diagonal, and as real ones has small eigenvalues, too."""
     if not layers:
         return None
     sums: dict[int, Tensor] = {}
     for layer in layers:
         module = module_of(base.model, base.arch.path("mlp_out", layer, base.model))
         width = weight_matrix(module).shape[1]
-        sums[layer] = torch.eye(width, dtype=torch.float64) * width
+        sums[layer] = torch.diag(torch.logspace(-6, 0, width, dtype=torch.float64)) * width
     count = max(len(one) for one in sums.values())
     return Moments("", base.fingerprint.weights, sums, count, corpus)

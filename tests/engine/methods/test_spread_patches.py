@@ -17,13 +17,14 @@ from transformers import AutoModelForCausalLM
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext, run_editor
+from patchhub.editing.forecast import forecast
 from patchhub.editing.joint import JointEditor, key_value_editor
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.errors import InvalidInputError
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, pico_context
+from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEXTS, pico_context
 from tests.engine.methods.batches import ENDS, MIXED, RAIN, WIDE
 from tests.engine.stacks import model_bytes
 from tests.pico import pico_directory
@@ -115,6 +116,18 @@ def test_a_budget_changes_nothing_but_the_size_of_passes(name: str) -> None:
     for site, roles in whole.payload.items():
         one, other = (r["B"] @ r["A"] for r in (roles, split.payload[site]))
         assert float((one - other).norm()) < 1e-5 * float(one.norm())
+
+
+def test_a_forecast_knows_the_size_of_every_file_before_there_are_statistics() -> None:
+    """Also of a method that looks for small eigenvalues; the state is part of it."""
+    values = {"layers": (0, 1), "steps": 5}
+    base, editor = own().base, load_editor("alphaedit")
+    found = forecast(base, editor, ENDS, seed=0, settings=values, corpus=TEXTS)
+    real = run_editor(editor, own(), ENDS, values)
+    sizes = {name: len(data) for name, data in real.files().items()}
+    assert found.files.keys() == sizes.keys()
+    for name in sizes.keys() - {"patch.json"}:
+        assert found.files[name] == sizes[name]
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
