@@ -32,6 +32,7 @@ PENDING = 10
 )
 @click.option("--model", type=click.Path(path_type=Path), help="A model directory that follows.")
 @click.option("--revert", is_flag=True, help="Plan to take REFs out instead of pushing them.")
+@click.option("--alone", is_flag=True, help="With --revert: let nothing come back for REFs.")
 @click.option("--override", metavar="REASON", help="Plan without a passing verdict.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Save for `apply --plan`."
@@ -43,6 +44,7 @@ def command(
     stack: str | None,
     model: Path | None,
     revert: bool,
+    alone: bool,
     override: str | None,
     out: Path | None,
     exit_code: bool,
@@ -54,8 +56,16 @@ def command(
     """
     from patchhub_registry.operations.plan import plan
 
+    if alone and not revert:
+        raise click.UsageError("--alone goes with --revert")
     made = plan(
-        session.registry(), refs, stack=stack, model=model, revert=revert, override=override
+        session.registry(),
+        refs,
+        stack=stack,
+        model=model,
+        revert=revert,
+        alone=alone,
+        override=override,
     )
     for warning in made.intent.warnings:
         session.warn(warning)
@@ -120,9 +130,9 @@ def _target(target: Target) -> list[tuple[str, object]]:
 
 
 def _evidence(made: Plan, ref: str) -> str:
-    if made.op == "revert":
-        return "none needed"
     change = next(each for each in made.intent.changes if each.ref == ref)
+    if change.op == "revert":
+        return "none needed"
     waived = ", ".join(f"{check} waived: {why}" for check, why in change.waivers.items())
     if change.guard is not None:
         return f"verdict {short(change.guard)}{f' ({waived})' if waived else ''}"

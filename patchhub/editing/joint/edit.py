@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -12,7 +12,7 @@ from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.entries import Entry, find_entry
 from patchhub.editing.joint.form import Form, KeyValueEditor
 from patchhub.editing.joint.groups import Group, settled
-from patchhub.editing.joint.memory import Remembered, remembered
+from patchhub.editing.joint.memory import MODE, Remembered, remembered
 from patchhub.editing.joint.solver import JointSolver
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.targets import wanted_for
@@ -23,8 +23,6 @@ from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import site_for
 
-MODE = "mode"
-"""What a joint patch's record says among the settings: that it is one."""
 _OF_ALL = frozenset({"E140", "E142", "E144", "E145"})
 """What is wrong with model, settings or statistics, and so with every request."""
 
@@ -43,13 +41,14 @@ class JointEditor:
         supersedes: Ids of the patches that the new one stands for.
 
     Attributes:
-        recalled: After an edit: requests whose targets were remembered.
+        recalled: After an edit: how many targets were remembered.
     """
 
     method: KeyValueEditor
     earlier: Sequence[Patch] = ()
     supersedes: Sequence[str] = ()
     recalled: int = field(default=0, init=False)
+    settles: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Be the method to whoever asks what it needs."""
@@ -76,11 +75,12 @@ class JointEditor:
                 expected="a model without patches",
                 found=", ".join(patch.short for patch in context.below),
             )
-        form = self.method.joint(context, hparams)
+        # Targets come one by one: it is their number that is told, not each one's own progress.
+        form = self.method.joint(replace(context, progress=None), hparams)
         recalled = remembered(self.earlier, record_of(self.method, context, form), self.method)
         groups = settled(requests).groups
         entries = list(_entries(context, form, groups, recalled))
-        self.recalled = sum(len(e.requests) for e in entries if recalled.knows(e.name))
+        self.recalled = sum(recalled.knows(entry.name) for entry in entries)
         return _patch(self, context, form, entries)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from patchhub.canonical import sha256
@@ -40,7 +40,7 @@ def requests(registry: Registry, patch: PatchRecord) -> list[dict[str, Any]]:
 
 def facts(registry: Registry, patch: PatchRecord) -> dict[Key, str]:
     """What a patch says: (subject, relation), or else the prompt, to target."""
-    return dict(map(_fact, requests(registry, patch)))
+    return dict(map(said, requests(registry, patch)))
 
 
 def shared(a: dict[Key, str], b: dict[Key, str]) -> Iterator[tuple[Key, str, str]]:
@@ -49,7 +49,8 @@ def shared(a: dict[Key, str], b: dict[Key, str]) -> Iterator[tuple[Key, str, str
         yield key, a[key], b[key]
 
 
-def _fact(request: dict[str, Any]) -> tuple[Key, str]:
+def said(request: Mapping[str, Any]) -> tuple[Key, str]:
+    """The fact and the target of a request."""
     subject, relation = request.get("subject"), request.get("relation")
     if subject and relation:
         return (str(subject), str(relation)), str(request["target"])

@@ -13,6 +13,7 @@ from patchhub.errors import DeniedError
 from patchhub_registry.operations import guarding
 from patchhub_registry.operations.conflicts import Conflict, Rules
 from patchhub_registry.operations.guarding import Evidence
+from patchhub_registry.operations.restoring import come_back
 from patchhub_registry.schema import Op
 from patchhub_registry.stack import Change
 
@@ -84,19 +85,34 @@ def push(
     return Intent(before, tuple(changes), tuple(conflicts), tuple(warnings), number)
 
 
-def take_out(registry: Registry, refs: Sequence[str], *, stack: str, reason: str) -> Intent:
-    """Take patches out of a stack.
+def take_out(
+    registry: Registry, refs: Sequence[str], *, stack: str, reason: str, alone: bool = False
+) -> Intent:
+    """Take patches out of a stack; those whose place they took in it come back.
+
+    Args:
+        registry: Where the stack is.
+        refs: Patches of the stack.
+        stack: Its name.
+        reason: Code for the entries.
+        alone: Nothing comes back.
 
     Raises:
         InvalidInputError: E101. NotFoundError: E104, E107. ConflictError: E307.
     """
     before = registry.stack(stack)
     items = [before.item(ref) for ref in refs]
-    changes = tuple(Change(Op.REVERT, item.ref, reason=reason) for item in items)
-    after = registry.preview(before, changes)
+    changes = [Change(Op.REVERT, item.ref, reason=reason) for item in items]
     rules = Rules(registry)
-    conflicts = [each for item in items for each in rules.on_revert(after, item)]
-    return Intent(before, changes, tuple(conflicts))
+    conflicts: list[Conflict] = []
+    for back in () if alone else come_back(registry, before, items):
+        found = rules.on_push(registry.preview(before, changes), registry.resolve(back.ref))
+        conflicts += [each for each in found if each.error is not None or each.rule == "K5"]
+        if not any(each.rule in ("K2", "K6") for each in found if each.error is not None):
+            changes.append(back)
+    after = registry.preview(before, changes)
+    conflicts += [each for item in items for each in rules.on_revert(after, item)]
+    return Intent(before, tuple(changes), tuple(conflicts))
 
 
 def _stack(registry: Registry, stack: str, refs: Sequence[str]) -> StackState:

@@ -94,6 +94,7 @@ def plan(
     stack: str | None = None,
     model: str | Path | None = None,
     revert: bool = False,
+    alone: bool = False,
     override: str | None = None,
     reason: str | None = None,
 ) -> Plan:
@@ -107,6 +108,7 @@ def plan(
         stack: The stack; not needed when there is only one, or when the directory follows one.
         model: A model directory of PatchHub's, or a name not taken yet.
         revert: Take the patches out instead of pushing them.
+        alone: With ``revert``: nothing comes back for them.
         override: Push in spite of a missing or failing verdict, for this reason.
         reason: Code for the entries.
 
@@ -125,7 +127,8 @@ def plan(
     where = None if model is None else Path(model)
     name = stack if stack is not None else _stack_of(registry, where)
     if revert:
-        meant = intent.take_out(registry, wanted, stack=name, reason=reason or REVERT)
+        why = reason or REVERT
+        meant = intent.take_out(registry, wanted, stack=name, reason=why, alone=alone)
     else:
         meant = intent.push(registry, wanted, stack=name, override=override, reason=reason or PUSH)
     op = "revert" if revert else "apply" if wanted else "catch-up"

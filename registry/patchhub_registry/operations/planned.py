@@ -144,12 +144,15 @@ def _read_change(row: Fields) -> dict[str, Any]:
 
 def _again(registry: Registry, body: Mapping[str, Any]) -> Plan:
     changes, where = body["changes"], body["directory"]
+    reverts = body["op"] == "revert"
+    named = [each for each in changes if not reverts or each["op"] == "revert"]
     return plan(
         registry,
-        [each["ref"] for each in changes],
+        [each["ref"] for each in named],
         stack=body["stack"],
         model=str(where[0]) if where else None,
-        revert=body["op"] == "revert",
+        revert=reverts,
+        alone=reverts and len(named) == len(changes),
         override=body["override"] or None,
         reason=changes[0]["reason"] if changes else None,
     )

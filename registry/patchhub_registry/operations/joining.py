@@ -1,0 +1,204 @@
+"""One patch in the place of several: computed on the bare base, judged, and put into the stack.
+
+The patch is committed with its verdict first, where nobody looks for it yet. Then, in one commit,
+the patches it stands for leave the stack and it enters; a model directory follows in the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchhub.errors import ConflictError
+from patchhub_registry.operations import facts, guarding, keeping, localfiles, models, statistics
+from patchhub_registry.operations.changing import Changed, change
+from patchhub_registry.operations.conflicts import Rules
+from patchhub_registry.operations.task import Edit, Made, Task
+from patchhub_registry.operations.together import Together
+from patchhub_registry.schema import Op
+from patchhub_registry.stack import Change
+
+if TYPE_CHECKING:
+    from patchhub.canonical import Json
+    from patchhub.editing.editor import Dropped
+    from patchhub.loading import LoadedBase
+    from patchhub_registry.operations.localfiles import Progress
+    from patchhub_registry.registry import Registry
+
+LEAVES, ENTERS = "superseded", "joint-solve"
+"""Reasons of the entries: of patches that leave for one that stands for them, and of that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Edits solved together.
+
+    Attributes:
+        together: What was to be solved.
+        edit: The patch and its verdict; None for a dry run.
+        changed: The stack before and after; None where it was left as it was.
+        recalled: How many targets the patches remembered.
+    """
+
+    together: Together
+    edit: Edit | None = None
+    changed: Changed | None = None
+    recalled: int = 0
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Edits to be solved together; nothing of it is written yet.
+
+    Attributes:
+        together: The edits.
+        task: The same as an edit on the patches that stay.
+        policy: Number of the registry's newest policy.
+        amount: How much text statistics are taken from.
+        memory: Bytes to use beside the model.
+    """
+
+    together: Together
+    task: Task
+    policy: int
+    amount: str
+    memory: int | None
+
+    def run(
+        self,
+        *,
+        waive: Mapping[str, str] | None,
+        said: Mapping[str, Json],
+        commit: bool = True,
+        out: str | Path | None = None,
+        model: str | Path | None = None,
+    ) -> Joined:
+        """Compute, judge, commit, and change the stack.
+
+        Raises:
+            GuardRefusedError: E401; nothing was committed and nothing written.
+            ConflictError: E301, a patch that stays says otherwise; E304 to E308.
+            InvalidInputError: An edit made before cannot be made again; what the method says.
+        """
+        self._check_facts()
+        base = self.task.load()
+        recalled, made = self._made(base, waive)
+        if commit and not made.passed:
+            raise guarding.RefusedError(made.judged.verdict, self.task.label)
+        edit = keeping.keep_one(self.task, base, made, said=said, commit=commit, out=out)
+        changed = None if edit.ref is None else self._exchange(edit.ref, model)
+        return Joined(self.together, edit, changed, recalled)
+
+    def _made(self, base: LoadedBase, waive: Mapping[str, str] | None) -> tuple[int, Made]:
+        """The patch and its verdict; new requests may be left out of it, earlier ones never."""
+        from patchhub.editing.joint import JointEditor
+        from patchhub.editing.maker import Maker
+
+        task, weights = self.task, self.task.record.weights
+        supersedes = [item.id for item in self.together.leaving]
+        editor = JointEditor(self.together.editor, self.together.patches, supersedes)
+        maker = Maker.begin(
+            base,
+            editor,
+            task.requests,
+            settings=self.together.settings,
+            seed=self.together.seed,
+            texts=localfiles.texts(task.registry, weights),
+            statistics=self.amount,
+            cache=statistics.brought(task.registry, weights),
+            memory=self.memory,
+            progress=task.progress,
+        )
+        patch = maker.make(maker.requests)
+        _keep_earlier(self.together, maker.dropped)
+        probed = {one.digest(): one for one in task.requests}
+        asked = [probed[one.digest()] for one in patch.requests]
+        judged = task.judge(base, patch, asked, waive)
+        made = Made(patch, judged, task.label, task.below, tuple(maker.dropped))
+        return editor.recalled, made
+
+    def _exchange(self, ref: str, model: str | Path | None) -> Changed:
+        """Take out what the patch stands for and push it, in one commit."""
+        registry, before = self.task.registry, self.together.before
+        patch, leaving = registry.resolve(ref), self.together.leaving
+        changes = [Change(Op.REVERT, item.ref, reason=LEAVES) for item in leaving]
+        there = registry.preview(before, changes)
+        rules = Rules(registry)
+        conflicts = rules.on_push(there, patch)
+        conflicts += [each for item in leaving for each in rules.on_revert(there, item)]
+        for conflict in conflicts:
+            if conflict.error is not None:
+                raise conflict.error
+        evidence = guarding.evidence(registry, patch, there, self.task.policy, None)
+        pushed = Change(
+            Op.PUSH,
+            patch.ref,
+            reason=ENTERS,
+            policy=self.task.policy.digest,
+            guard=evidence.statement,
+            waivers=evidence.waivers,
+        )
+        return change(
+            registry,
+            before,
+            [*changes, pushed],
+            model=model,
+            progress=self.task.progress,
+            warnings=[each.text for each in conflicts if each.rule == "K8"],
+            policy=self.policy,
+        )
+
+    def _check_facts(self) -> None:
+        """Refuse what a patch that stays says otherwise, before anything is computed."""
+        name, registry = self.together.before.name, self.task.registry
+        ours = dict(facts.said(one.to_json()) for one in self.task.requests)
+        for item in self.together.staying:
+            theirs = facts.facts(registry, registry.resolve(item.ref))
+            for key, target, other in facts.shared(ours, theirs):
+                if target != other:
+                    raise ConflictError(
+                        "E301",
+                        f"stack {name!r} already says something else about {key[0]!r}",
+                        expected=f"{other!r}, said by {item.ref}",
+                        found=f"{target!r}",
+                        hint=f"patchhub revert {item.ref} --stack {name}",
+                    )
+
+
+def joining(
+    registry: Registry,
+    together: Together,
+    *,
+    name: str | None,
+    policy: str | Path | None,
+    device: str,
+    progress: Progress | None,
+    amount: str = "full",
+    memory: int | None = None,
+) -> Joining:
+    """Look up what can be refused before a model is loaded.
+
+    Raises:
+        InvalidInputError: E101 the name, E146 the policy. NotFoundError: E109.
+        IntegrityError: E201, the registry has no such base.
+    """
+    from patchhub_registry.names import check_name
+
+    state = together.before
+    label = check_name(name if name is not None else f"{state.name}-joint")
+    number = max(registry.policies(), default=0)  # first: a later one is then noticed
+    rules = guarding.policy_of(registry, policy)
+    record = models.base_with(registry, state.base, f"stack {state.name!r}")
+    below = tuple(models.read_patch(registry, item.ref) for item in together.staying)
+    task = Task(registry, together.requests, label, rules, record, below, device, progress)
+    return Joining(together, task, number, amount, memory)
+
+
+def _keep_earlier(together: Together, dropped: list[Dropped]) -> None:
+    """An edit made before cannot be lost because a new one goes with it."""
+    before = {digest for one in together.patches for digest in one.manifest.method.requests}
+    for one in dropped:
+        if one.request.digest() in before:
+            raise one.reason
