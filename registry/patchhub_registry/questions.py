@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.forecast import forecast as _forecast
     from patchhub_registry.operations.identify import identify as _identify
     from patchhub_registry.operations.load import load as _load
+    from patchhub_registry.operations.locate import locate as _locate
     from patchhub_registry.operations.plan import plan as _plan
     from patchhub_registry.operations.show import show as _show
     from patchhub_registry.operations.status import status as _status
@@ -41,6 +42,7 @@ class Questions:
         forecast = _forecast
         identify = _identify
         load = _load
+        locate = _locate
         plan = _plan
         show = _show
         status = _status
@@ -54,6 +56,7 @@ class Questions:
         forecast = Late()
         identify = Late()
         load = Late()
+        locate = Late()
         plan = Late()
         show = Late()
         status = Late()

@@ -82,14 +82,14 @@ class Registry(Reader, Adding, Verbs):
             NotFoundError: E105.
             IntegrityError: E114, a newer format; E204, patchhub.toml is damaged.
         """
-        root = cls.locate(start)
+        root = cls.find_root(start)
         Settings.from_bytes((root / paths.SETTINGS).read_bytes())
         registry = cls(root, lock_timeout=lock_timeout)
         registry.settle(_SETTLING)
         return registry
 
     @staticmethod
-    def locate(start: Path | None = None) -> Path:
+    def find_root(start: Path | None = None) -> Path:
         """Top directory of the registry that a directory lies in; nothing in it is read.
 
         Raises:

@@ -50,7 +50,7 @@ def _registry(session: Session) -> Registry | None:
     from patchhub_registry.registry import Registry
 
     try:
-        return Registry(Registry.locate(session.where))
+        return Registry(Registry.find_root(session.where))
     except NotFoundError:
         if session.registry_dir is not None:
             raise
