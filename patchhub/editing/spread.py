@@ -118,8 +118,6 @@ def spread(
     requests: Sequence[EditRequest],
     settings: SpreadSettings,
     formula: Formula,
-    *,
-    state: Callable[[Solution], dict[str, Tensor]] = lambda solution: {},
 ) -> Patch:
     """Write all requests at once.
 
@@ -129,7 +127,6 @@ def spread(
         requests: Those on one subject share a target; those that cannot be edited are dropped.
         settings: Resolved.
         formula: The method's.
-        state: What the method remembers besides keys and residuals.
 
     Returns:
         A low-rank patch; its rank is the number of subjects.
@@ -161,7 +158,7 @@ def spread(
         method=method_record(editor, context, chosen, settings, layers=layers),
         requests=chosen,
         onto=context.onto,
-        state={**memory.to_state(), **state(solution)},
+        state=memory.to_state(),
     )
 
 

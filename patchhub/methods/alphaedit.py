@@ -4,9 +4,11 @@ Source: Fang et al. 2025, arXiv:2410.02355, eq. 14, as in the released code:
 
     ΔWᵀ = [P (KKᵀ + K_p K_pᵀ) + λ₂I]⁻¹ P K Rᵀ
 
-P projects onto the eigenvectors of C with small eigenvalues; K_p are the keys of earlier batches,
+P projects onto the eigenvectors of C with small eigenvalues; K_p are the keys of earlier edits,
 whose outputs should stay. They come from the state of the patches below, so that a patch that is
-taken away takes its keys along; the process remembers nothing.
+taken away takes its keys along; the process remembers nothing. Every key-value edit leaves its keys
+there: those of other methods are kept, too. As published they are keys on the updated weights: a
+block's input depends on the blocks below only, and those are written first.
 
 "Small" is below 0.02 in the published settings, which means something else for every model, since
 eigenvalues grow with the square of the keys' scale. `null_share` says the same without a scale: the
@@ -25,7 +27,7 @@ from torch import Tensor
 from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint.form import Form
-from patchhub.editing.layerwise import Solution
+from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.settings import require
 from patchhub.editing.solver import confined_rows
 from patchhub.errors import InvalidInputError
@@ -33,8 +35,6 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-
-PAST = "past."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +80,7 @@ class AlphaEdit:
     ) -> Patch:
         """All requests together; rank = number of subjects."""
         settings = spread.resolved(context.base, hparams)
-        return spread.spread(
-            self, context, requests, settings, formula(context, settings), state=past_of
-        )
+        return spread.spread(self, context, requests, settings, formula(context, settings))
 
     def joint(self, context: EditContext, hparams: AlphaEditSettings) -> Form:
         """All edits in one solve, so that none is past: M = P, ρ = λ₂."""
@@ -131,19 +129,10 @@ def null_basis(values: Tensor, vectors: Tensor, settings: AlphaEditSettings) -> 
 
 
 def past_keys(context: EditContext, layer: int, width: int) -> Tensor:
-    """Keys that the patches below wrote at, ``(f, m)``."""
-    found = [patch.state.get(f"{PAST}{layer}") for patch in context.below]
-    rows = [one.double() for one in found if one is not None]
+    """Keys that the patches below wrote at, ``(f, m)`` (E118 if a patch's state is damaged)."""
+    found = [KeyValues.from_state(patch) for patch in context.below]
+    rows = [one.keys[layer].double() for one in found if one is not None and layer in one.keys]
     return torch.cat([torch.zeros(0, width, dtype=torch.float64), *rows]).T
-
-
-def past_of(solution: Solution) -> dict[str, Tensor]:
-    """The batch's own keys, for the batches after it.
-
-    They are keys on the updated weights, as published: a block's input depends on the blocks below
-    only, and those are written first.
-    """
-    return {f"{PAST}{layer}": keys.float() for layer, keys in solution.keys.items()}
 
 
 EDITOR = AlphaEdit()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from patchhub.composer.composer import Composer
-from patchhub.editing.editor import run_editor
+from patchhub.editing.editor import Editor, run_editor
 from patchhub.errors import InvalidInputError
 from patchhub.methods import alphaedit, emmet, memit, pmet
 from patchhub.patch import Patch
@@ -114,7 +114,7 @@ def alphaedit_update(
     def solve(number: int, keys: Tensor, residuals: Tensor) -> Tensor:
         past = torch.zeros(len(keys), len(keys), dtype=WIDE)
         for patch in below:
-            rows = patch.state[f"past.{number}"].double()
+            rows = patch.state[f"keys.{number}"].double()
             past += rows.T @ rows
         project = alphaedit_reference.projector(moment(family, number), settings.null_below)
         return alphaedit_reference.update(keys, residuals, project, past, settings.ridge)
@@ -146,16 +146,18 @@ def test_alphaedit_equals_the_reference_over_two_batches(family: str) -> None:
                 stack.enter_context(Composer.over(context.base).applied(first))
 
 
-def test_past_keys_change_the_update_and_keep_the_past_outputs() -> None:
+@pytest.mark.parametrize("editor", [alphaedit.EDITOR, memit.EDITOR], ids=["own", "of another"])
+def test_past_keys_change_the_update_and_keep_the_past_outputs(editor: Editor) -> None:
     family, batch = "gpt2", ENDS[2:]
     settings, context = confined(family, ridge=1e-6), pico_context(family, WIDE)
-    first = run_editor(alphaedit.EDITOR, context, ENDS[:2], settings)
+    own = settings if editor is alphaedit.EDITOR else {"layers": (0, 1), "steps": 3}
+    first = run_editor(editor, context, ENDS[:2], own)
     moved = []
     for below in ((), (first,)):
         now = replace(context, below=below)
         found = found_solution(now, batch, settings, alphaedit.formula)
         update = change(found, 0)
-        moved.append(float((update @ first.state["past.0"].T.double()).norm()))
+        moved.append(float((update @ first.state["keys.0"].T.double()).norm()))
         assert relative(update @ found.keys[0].T, found.factors[0][1]) < 1e-3
     assert moved[1] < 1e-4 * moved[0]
 
