@@ -90,8 +90,8 @@ class Cost:
     Attributes:
         steps: The setting that bounds the steps of its optimiser; ``None`` if it has none.
         batch: The setting of requests per step; ``None`` if a step takes all.
-        each: Requests come one after the other, each with steps, and in a low-rank patch with rows,
-            of its own.
+        each: Requests come one after the other, each with steps and, in a patch of rows or columns,
+            with some of its own.
     """
 
     steps: str | None = None

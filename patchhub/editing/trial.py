@@ -12,7 +12,7 @@ from torch import Tensor
 
 from patchhub.editing.editor import Cost, EditContext, Editor, run_editor
 from patchhub.editing.settings import record_settings
-from patchhub.manifest import Kind
+from patchhub.kinds import kind_of
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 
@@ -118,11 +118,8 @@ def whole(trial: Patch, requests: Sequence[EditRequest], settings: Any, cost: Co
     if cost.steps is not None:
         real = record_settings(settings)[cost.steps]
         method = replace(method, hparams={**method.hparams, cost.steps: real})
-    rows = len(requests) if cost.each and trial.kind is Kind.LOW_RANK else 1
-    payload = {
-        site: {role: _repeated(role, factor, rows) for role, factor in roles.items()}
-        for site, roles in trial.payload.items()
-    }
+    rows, kind = len(requests) if cost.each else 1, kind_of(trial.kind)
+    payload = {site: kind.repeated(roles, rows) for site, roles in trial.payload.items()}
     return Patch.build(
         trial.kind,
         payload,
@@ -138,10 +135,3 @@ def whole(trial: Patch, requests: Sequence[EditRequest], settings: Any, cost: Co
 def _rows(remembered: Tensor, rows: int) -> Tensor:
     """What is remembered of each request, for as many."""
     return remembered.repeat(rows, *(1,) * (remembered.ndim - 1)) if rows > 1 else remembered
-
-
-def _repeated(role: str, factor: Tensor, rows: int) -> Tensor:
-    """A factor with its rows (A) or columns (B) ``rows`` times."""
-    if rows == 1:
-        return factor
-    return factor.repeat(rows, 1) if role == "A" else factor.repeat(1, rows)

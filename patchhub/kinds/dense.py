@@ -60,6 +60,10 @@ class Dense:
         delta = roles["delta"]
         return (delta[rows] if delta.ndim == 1 else delta[rows, columns])[:, None].double()
 
+    def repeated(self, roles: Roles, times: int) -> Roles:
+        """See `WeightKind.repeated`; there is one number per weight whatever is added up."""
+        return roles
+
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
         """See `WeightKind.to_files`."""
         return {FILE: storage.encode({_key(s): payload[s.tensor]["delta"] for s in sites})}

@@ -82,6 +82,10 @@ class LowRank:
         """See `WeightKind.products`; two float32 factors have an exact float64 product."""
         return roles["B"][rows].double() * roles["A"][:, columns].T.double()
 
+    def repeated(self, roles: Roles, times: int) -> Roles:
+        """See `WeightKind.repeated`."""
+        return {"A": roles["A"].repeat(times, 1), "B": roles["B"].repeat(1, times)}
+
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
         """See `WeightKind.to_files`; Conv1D and Linear sites do not go into one patch."""
         rank = max(self.term_count(payload[site.tensor]) for site in sites)

@@ -68,6 +68,10 @@ class WeightKind(Protocol):
         """
         ...
 
+    def repeated(self, roles: Roles, times: int) -> Roles:
+        """The tensors of a patch of as many edits like this one; for forecasts of its size."""
+        ...
+
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
         """The files that carry the payload, always the same bytes for the same payload.
 

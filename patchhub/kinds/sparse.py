@@ -113,6 +113,18 @@ class Sparse:
         there = (places < len(index)) & (index[inside] == lines[:, None])
         return torch.where(there, values[vector[inside], across[:, None]], 0.0)
 
+    def repeated(self, roles: Roles, times: int) -> Roles:
+        """See `WeightKind.repeated`; of the same lines, each edit with vectors of its own."""
+        axis, count = _axis(roles), len(roles[VALUES])
+        vector = roles[VECTOR] + count * torch.arange(times, dtype=torch.int32)[:, None]
+        index = roles[axis].expand(times, -1).flatten()
+        order = (index.long() * count * times + vector.flatten()).argsort()
+        return {
+            axis: index[order],
+            VECTOR: vector.flatten()[order],
+            VALUES: roles[VALUES].repeat(times, 1),
+        }
+
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
         """See `WeightKind.to_files`."""
         tensors = {_key(s, r): t for s in sites for r, t in payload[s.tensor].items()}

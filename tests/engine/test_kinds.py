@@ -114,6 +114,18 @@ def test_blocks_are_added_within_the_bound(update: Made, data: st.DataObject) ->
 
 
 @settings(deadline=None, max_examples=60)
+@given(updates(), st.integers(1, 3))
+def test_an_edit_made_several_times_is_as_many_times_the_edit(update: Made, times: int) -> None:
+    kind, roles, shape = update
+    several = kind.repeated(roles, times)
+    if len(shape) == 2:
+        kind.validate(site("h.weight", shape), several)
+    once = kind.kind is Kind.DENSE  # one number per weight, whatever it is the sum of
+    wanted = [[x * (1 if once else times) for x in row] for row in exact(roles, shape)]
+    assert exact(several, shape) == wanted
+
+
+@settings(deadline=None, max_examples=60)
 @given(updates())
 def test_factors_are_a_product_that_the_update_is(update: Made) -> None:
     kind, roles, shape = update
