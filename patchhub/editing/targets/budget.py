@@ -14,12 +14,12 @@ from patchhub.sites import Architecture, module_of, weight_matrix
 
 USUAL = 2**30
 """Bytes for the work beside the model where nobody says."""
-_HIDDEN, _INNER, _SCORES, _LOGITS = 16, 8, 4, 4
+_HIDDEN, _INNER, _SCORES, _LOGITS = 12, 6, 4, 4
 """Tensors that a block keeps for its gradient: of the stream's width, of the MLP's inner width, of
 attention scores per head; and copies of logits at each slot."""
-_PADDING = 1.25
+_PADDING = 1.15
 """Rows of a batch may be longer than they are by this factor on average."""
-_FEW = 32
+_FEW = 128
 """Rows that go together whatever their lengths: too few to keep a processor busy."""
 
 

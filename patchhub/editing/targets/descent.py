@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,26 +22,13 @@ _LOOK = 4
 """Steps between two looks of the host at a device's flags."""
 
 
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What the pass with δ = 0 says, for ``b`` problems and ``k`` sites.
-
-    Attributes:
-        origin: The sites' unchanged outputs in the first row, ``(b, k, d)``.
-        essence: log P_0, ``(b, v)``.
-    """
-
-    origin: Tensor
-    essence: Tensor
-
-
 class Descent:
     """The loop; `run` once.
 
     Args:
         batch: The problems; passes begin where it says.
         sites: The modules whose outputs are changed.
-        start: Of these problems and sites.
+        origin: The sites' unchanged outputs in each problem's first row, ``(b, k, d)``.
         settings: Of the loop.
         nll_factor: Weight of the NLL by PMET's rule: a tenth of it while all labels are likeliest,
             and stop if the drift is small then. Without a number it is 1 throughout.
@@ -52,24 +38,22 @@ class Descent:
         self,
         batch: Batch,
         sites: Sequence[nn.Module],
-        start: Start,
+        origin: Tensor,
         settings: TargetSettings,
-        *,
         nll_factor: float | None = None,
     ) -> None:
         self._batch, self._sites, self._settings = batch, sites, settings
-        self._origin, self._essence = start.origin, start.essence
-        self._left = torch.arange(len(batch), device=start.origin.device)
+        self._origin = origin
+        self._essence: Tensor | None = None  # log P_0 (b, v), which the first step says
+        self._left = torch.arange(len(batch), device=origin.device)
         self._active = torch.ones_like(self._left, dtype=torch.bool)
         self._delta, self._first, self._second = (
-            torch.zeros_like(start.origin).expand(3, -1, -1, -1).clone()
+            torch.zeros_like(origin).expand(3, -1, -1, -1).clone()
         )
         self._nll_factor = nll_factor
-        self._weight = start.origin.new_full(
-            (len(batch),), 1.0 if nll_factor is None else nll_factor
-        )
-        self._found = torch.zeros_like(start.origin)
-        self._seen = start.origin.new_full((len(batch), settings.steps - 1), torch.nan)
+        self._weight = origin.new_full((len(batch),), 1.0 if nll_factor is None else nll_factor)
+        self._found = torch.zeros_like(origin)
+        self._seen = origin.new_full((len(batch), settings.steps - 1), torch.nan)
         self._evaluations = torch.zeros_like(self._left)
 
     def run(self) -> tuple[Tensor, list[tuple[float, ...]]]:
@@ -99,6 +83,8 @@ class Descent:
         settings = self._settings
         with self._batch.shifted(self._sites, delta):
             labels, essence = self._batch.log_p()
+        if self._essence is None:
+            self._essence = essence.detach()
         drift = settings.kl * (essence.exp() * (essence - self._essence)).sum(-1)
         norms = torch.linalg.vector_norm(delta, dim=-1)
         decay = settings.weight_decay * (norms / self._origin.square().sum(-1)).sum(-1)

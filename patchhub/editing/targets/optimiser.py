@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from patchhub.editing.activations import fused_gelu
 from patchhub.editing.resume import check_continues, check_length, recorded_below
 from patchhub.editing.targets.batch import Batch
 from patchhub.editing.targets.budget import Budget, size_of
-from patchhub.editing.targets.descent import Descent, Start
+from patchhub.editing.targets.descent import Descent
 from patchhub.editing.targets.problem import Target, TargetSettings, TwinSettings, Wanted
 from patchhub.editing.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
 from patchhub.errors import InvalidInputError
@@ -102,9 +103,17 @@ def find_twin_targets(
 
 @dataclass(frozen=True, eq=False)
 class _First:
-    """What the first pass saw: the start, keys and outputs by row, and outputs of whole blocks."""
+    """What the first pass saw.
 
-    start: Start
+    Attributes:
+        origin: The sites' outputs in each problem's first row, ``(b, k, d)``.
+        keys: Of the down-projection, by row, ``(n, f)``.
+        outputs: Of the down-projection, by row, ``(n, d)``.
+        below: What the block below put out, as it did.
+        block: What the changed block put out.
+    """
+
+    origin: Tensor
     keys: Tensor
     outputs: Tensor
     below: Any
@@ -139,26 +148,30 @@ class _Search:
                 progress(len(found), len(wanted))
             chosen = [fit[i] for i in group]
             found.update(zip(chosen, self._group([wanted[i] for i in chosen]), strict=True))
+        if progress is not None:
+            progress(len(wanted), len(wanted))
         return [found[i] for i in range(len(wanted))]
 
     def _group(self, wanted: Sequence[Wanted]) -> Found:
-        batch = Batch(self.model, self.arch, wanted, self.filler)
-        first = self._first_pass(batch)
-        sites = self._sites(batch, first)
-        descent = Descent(batch, sites, first.start, self.settings, nll_factor=self.nll_factor)
+        with fused_gelu(self.model):
+            batch = Batch(self.model, self.arch, wanted, self.filler)
+            first = self._first_pass(batch)
+            sites = self._sites(batch, first)
+            descent = Descent(batch, sites, first.origin, self.settings, self.nll_factor)
+            results = descent.run()
         found: Found = []
-        for i, (delta, losses) in enumerate(zip(*descent.run(), strict=True)):
+        for i, (delta, losses) in enumerate(zip(*results, strict=True)):
             if not math.isfinite(losses[-1]):
                 found.append(_diverged(losses[-1]))
                 continue
             rows = slice(int(batch.first[i]), int(batch.first[i]) + len(wanted[i].rows))
-            origin = first.start.origin[i, -1]
+            origin = first.origin[i, -1]
             keys, outputs = first.keys[rows], first.outputs[rows]
             found.append(Target(delta[-1], origin, keys, outputs, losses))
         return found
 
     def _first_pass(self, batch: Batch) -> _First:
-        """Everything that is read with δ = 0: values, distributions, keys, and where to go on."""
+        """What blocks up to the changed one say without δ: values, keys, and where to go on."""
         down = self._module("mlp_out")
         watched = {**{part: self._module(part) for part in self.parts}, "down": down}
         watched[_BLOCK] = self._module(_BLOCK)
@@ -168,11 +181,12 @@ class _Search:
             recorded_below(self.model, self.arch, self.layer) as below,
             seen_outputs(watched) as out,
             seen_inputs({"down": down}) as into,
+            stopped_after(watched[_BLOCK]),
         ):
-            _, essence = batch.log_p()
+            batch.log_p()
         values = [by_row(unwrap(out[part]), rows)[batch.first, 0] for part in self.parts]
         return _First(
-            start=Start(torch.stack(values, dim=1), essence.clone()),
+            origin=torch.stack(values, dim=1),
             keys=by_row(into["down"], rows)[:, 0].clone(),
             outputs=by_row(unwrap(out["down"]), rows)[:, 0].clone(),
             below=below.get("output"),
@@ -196,7 +210,7 @@ class _Search:
 
         Blocks that norm what their MLP puts out do not.
         """
-        origin = first.start.origin
+        origin = first.origin
         wave = torch.arange(origin.shape[-1], device=origin.device).cos().to(origin.dtype)
         probe = wave * torch.linalg.vector_norm(origin, dim=-1, keepdim=True) / len(wave) ** 0.5
         block = self._module(_BLOCK)
