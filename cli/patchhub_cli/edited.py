@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from patchhub.editing.editor import Dropped
     from patchhub_cli.session import Session
     from patchhub_registry.operations.guarding import RefusedError
+    from patchhub_registry.operations.joining import Joined
     from patchhub_registry.operations.task import Edit, Edits
 
 
-def edited_reply(session: Session, made: Edit | Edits) -> Reply:
+def edited_reply(session: Session, made: Edit | Edits | Joined) -> Reply:
     """One edit with its measurements, or of several what became of each."""
+    from patchhub_registry.operations.joining import Joined
     from patchhub_registry.operations.task import Edits
 
+    if isinstance(made, Joined):
+        from patchhub_cli.joined import joined_reply
+
+        return joined_reply(session, made)
     tell_dropped(session, made.dropped)
     return _several(made) if isinstance(made, Edits) else _one(made)
 

@@ -16,6 +16,9 @@ class Mode(StrEnum):
     """A patch of each, on the same model: each is the patch that it would be alone."""
     SEQUENTIAL = "sequential"
     """A patch of each, on the model that carries those of the requests before it."""
+    JOINT = "joint"
+    """One patch of all of them and of the earlier edits by the method, solved as if asked for at
+    once."""
 
     @classmethod
     def of(cls, word: str) -> Mode:

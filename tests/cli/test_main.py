@@ -64,7 +64,11 @@ def test_help_of_each_command_says_something(name: str, run: Run) -> None:
     assert "--json" not in result.stdout.split("Options:")[-1]
 
 
-GROUPS = {"base": ("base add", "base link"), "bench": ("bench single", "bench report")}
+GROUPS = {
+    "base": ("base add", "base link"),
+    "bench": ("bench single", "bench report"),
+    "stack": ("stack resolve",),
+}
 WITH_EXAMPLE = [word for name in NAMES for word in GROUPS.get(name, (name,))]
 
 

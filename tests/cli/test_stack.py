@@ -150,3 +150,42 @@ def test_a_no_of_the_guard_changes_nothing(
     result = run("stack", "resolve", stack, "--policy", strict)
     assert result.exit_code == 3
     assert head(registry) == before
+
+
+def test_edits_made_jointly_one_by_one_are_those_of_one_batch(
+    registry: Path, data: Data, run: Run
+) -> None:
+    """Through the registry, each in a stack that holds the ones before it; and one put right."""
+    seen = []
+    for name in ("mira", "jon", "oslo"):
+        made = data("edit", *ROME, f"../{name}.json", "--mode", "joint", "--stack", "one")
+        seen.append((made["ref"], made["targets"], made["remembered"]))
+        assert [one["ref"] for one in made["change"]["patches"]] == [made["ref"]]
+    assert seen == [("one-joint@1", 1, 0), ("one-joint@2", 2, 1), ("one-joint@3", 3, 2)]
+    asked = [json.loads((registry.parent / f"{name}.json").read_text()) for name in ASKED]
+    lines = "\n".join(json.dumps(one) for one in reversed(asked))
+    (registry.parent / "all.jsonl").write_text(lines)
+    at_once = data("edit", *ROME, "../all.jsonl", "--mode", "joint", "--stack", "all")
+    assert at_once["remembered"] == 0
+    assert content(data, at_once["ref"]) == content(data, "one-joint")
+    files = [data("show", ref)["manifest"]["files"] for ref in (at_once["ref"], "one-joint")]
+    assert files[0] == files[1]
+
+    (registry.parent / "put-right.json").write_text(json.dumps({**asked[1], "target": "Paris"}))
+    again = data("edit", *ROME, "../put-right.json", "--mode", "joint", "--stack", "one")
+    assert [one["target"] for one in again["replaced"]] == ["Oslo"]
+    assert (again["targets"], again["remembered"]) == (3, 2)
+    record = data("show", "one-joint")["record"]
+    assert [one["code"] for one in record["dropped"]] == ["E136"]
+    back = data("revert", "one-joint", "--stack", "one")
+    assert [one["ref"] for one in back["patches"]] == ["one-joint@3"]
+    assert run("verify").exit_code == 0
+
+
+def test_edits_are_joined_to_those_of_a_stack(registry: Path, refused: Callable[..., str]) -> None:
+    joint = ("edit", *ROME, "../mira.json", "--mode", "joint")
+    assert "--stack NAME" in refused("E142", 9, *joint)
+    text = json.dumps({**ASKED["mira"], "target": "Oslo", "relation": "born_in"})
+    (registry.parent / "other.json").write_text(text)
+    told = refused("E301", 4, "edit", *ROME, "../other.json", "--mode", "joint", "--stack", "prod")
+    assert "born@1" in told

@@ -12,7 +12,7 @@ from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.entries import Entry, find_entry
 from patchhub.editing.joint.form import Form, KeyValueEditor
 from patchhub.editing.joint.groups import Group, settled
-from patchhub.editing.joint.memory import MODE, Remembered, remembered
+from patchhub.editing.joint.memory import JOINT, Remembered, remembered
 from patchhub.editing.joint.solver import JointSolver
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.targets import wanted_for
@@ -90,7 +90,7 @@ def record_of(
     """What the manifest says of such a patch."""
     used = method.moment_layers(context.base, form.settings)
     record = method_record(method, context, requests, form.settings, layers=used)
-    return replace(record, hparams={**record.hparams, MODE: "joint"})
+    return replace(record, hparams={**record.hparams, JOINT: True})
 
 
 def _entries(

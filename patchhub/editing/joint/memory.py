@@ -15,8 +15,8 @@ from patchhub.manifest import MethodRecord
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 
-MODE = "mode"
-"""Of the settings in a joint patch's record: ``joint``."""
+JOINT = "joint"
+"""Stands, true, among the settings in a joint patch's record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ def remembered(patches: Sequence[Patch], record: MethodRecord, method: Editor) -
 
 def _comparable(record: MethodRecord) -> tuple[object, ...]:
     """What decides a target, but for the requests."""
-    settings = {name: value for name, value in record.hparams.items() if name != MODE}
+    settings = {name: value for name, value in record.hparams.items() if name != JOINT}
     plain = replace(record, hparams=settings)
     return plain.name, plain.version, plain.hparams, plain.templates
 

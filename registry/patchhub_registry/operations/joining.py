@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.errors import ConflictError
+from patchhub.errors import ConflictError, InvalidInputError
 from patchhub_registry.operations import facts, guarding, keeping, localfiles, models, statistics
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.conflicts import Rules
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from patchhub.canonical import Json
     from patchhub.editing.editor import Dropped
     from patchhub.loading import LoadedBase
+    from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
 
@@ -116,7 +117,8 @@ class Joining:
         probed = {one.digest(): one for one in task.requests}
         asked = [probed[one.digest()] for one in patch.requests]
         judged = task.judge(base, patch, asked, waive)
-        made = Made(patch, judged, task.label, task.below, tuple(maker.dropped))
+        gone = (*maker.dropped, *map(_overruled, self.together.replaced))
+        made = Made(patch, judged, task.label, task.below, gone)
         return editor.recalled, made
 
     def _exchange(self, ref: str, model: str | Path | None) -> Changed:
@@ -194,6 +196,13 @@ def joining(
     below = tuple(models.read_patch(registry, item.ref) for item in together.staying)
     task = Task(registry, together.requests, label, rules, record, below, device, progress)
     return Joining(together, task, number, amount, memory)
+
+
+def _overruled(request: EditRequest) -> Dropped:
+    from patchhub.editing.editor import Dropped
+
+    reason = InvalidInputError("E136", "a later request says otherwise about the same fact")
+    return Dropped(request, reason)
 
 
 def _keep_earlier(together: Together, dropped: list[Dropped]) -> None:

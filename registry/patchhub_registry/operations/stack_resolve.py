@@ -102,6 +102,6 @@ def stack_resolve(
 
 
 def _solved_already(together: Together) -> bool:
-    from patchhub.editing.joint.memory import MODE
+    from patchhub.editing.joint.memory import JOINT
 
-    return [one.manifest.method.hparams.get(MODE) for one in together.patches] == ["joint"]
+    return [JOINT in one.manifest.method.hparams for one in together.patches] == [True]

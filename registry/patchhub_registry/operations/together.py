@@ -126,9 +126,9 @@ def collect(
 
 
 def _settings(record: MethodRecord) -> dict[str, object]:
-    from patchhub.editing.joint.memory import MODE
+    from patchhub.editing.joint.memory import JOINT
 
-    return {name: value for name, value in record.hparams.items() if name != MODE}
+    return {name: value for name, value in record.hparams.items() if name != JOINT}
 
 
 def _by(registry: Registry, item: StackItem) -> str:

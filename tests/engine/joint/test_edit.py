@@ -187,7 +187,7 @@ def test_it_is_done_on_the_bare_base_by_methods_that_can() -> None:
 
 def test_a_record_says_that_it_was_joint() -> None:
     record = batch(BORN).manifest.method
-    assert (record.name, record.hparams["mode"], record.hparams["layer"]) == ("rome", "joint", 0)
+    assert (record.name, record.hparams["joint"], record.hparams["layer"]) == ("rome", True, 0)
     assert record.templates
     assert record.moments
 
