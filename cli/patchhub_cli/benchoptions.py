@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from patchhub_cli.options import device_option
+from patchhub_cli.options import device_option, memory_option
 
 Option: TypeAlias = Callable[[Any], Any]
 
@@ -64,6 +64,7 @@ _COMMON = (
     _file("--references", "Texts about things of which the new facts are true, for consistency."),
     _WORKERS,
     _count("--threads", 1, "Of each process."),
+    memory_option,
     device_option,
 )
 _ORDERS = _count("--orders", 1, "Shuffles of the facts.")

@@ -171,9 +171,17 @@ def context(
     settings: object,
     requests: Sequence[EditRequest],
     moments: Path,
+    memory: int | None = None,
 ) -> EditContext:
     """What a method needs, prepared once in a process."""
-    depends: list[canonical.Json] = [method, seed, repr(settings), data.corpus, str(moments)]
+    depends: list[canonical.Json] = [
+        method,
+        seed,
+        repr(settings),
+        data.corpus,
+        str(moments),
+        memory,
+    ]
     key = canonical.digest(depends)
     if key not in here.contexts:
         here.contexts[key] = prepare_context(
@@ -184,5 +192,6 @@ def context(
             settings=settings,
             moments_cache=moments,
             corpus=data.texts or None,
+            memory=memory,
         )
     return here.contexts[key]

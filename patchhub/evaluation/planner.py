@@ -65,6 +65,8 @@ class Planner:
                 "version": editor.version,
                 "settings": dict(record_settings(settings)),
             }
+            if setup.memory is not None:  # which may change the last bits of sums
+                self._methods[method]["memory"] = setup.memory
         found = measures_of(data.case(*data.requests), setup.measures)
         self._asked: dict[str, canonical.Json] = {
             "data": data.digest,

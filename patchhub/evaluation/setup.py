@@ -47,6 +47,7 @@ class Setup:
         dtype: Models compute in it.
         device: Models lie there.
         threads: Of each process that works.
+        memory: Bytes that a method may use beside the model.
     """
 
     models: tuple[Path, ...]
@@ -67,6 +68,7 @@ class Setup:
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 1
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         for what, expected, found in self._faults():
@@ -81,6 +83,7 @@ class Setup:
             "whole_every": self.whole_every,
             "max_new_tokens": self.max_new_tokens,
             "threads": self.threads,
+            "memory": 1 if self.memory is None else self.memory,
             **{f"size {size}": size for size in self.sizes},
             # None of these may be asked for.
             "again": self.again + 1,
@@ -139,6 +142,7 @@ class Setup:
             "dtype": self.dtype,
             "device": self.device,
             "threads": self.threads,
+            "memory": self.memory,
             "methods": list(self.methods),
         }
 

@@ -51,8 +51,8 @@ def prepare(work: Work) -> None:
 def edit(work: Work) -> None:
     """Compute the patch of some requests on a model that carries earlier patches.
 
-    Requests that the method refuses one by one are left out; when it refuses all, or the edit as a
-    whole, there is no patch, and the result says why.
+    Requests that the method does not take, or cannot edit while it can others, are left out; when
+    it refuses all, or the edit as a whole, there is no patch. The result says why.
     """
     prepared, *earlier = work.needed.values()
     wanted: Any = work.inputs["requests"]
@@ -80,6 +80,8 @@ def edit(work: Work) -> None:
             return
     if made is not None:
         made.write(work.out / PATCH)
+    left_out = {one.request: _said(one.reason) for one in context.dropped}
+    reasons = [why or left_out.get(r) for r, why in zip(requests, reasons, strict=True)]
     _write(work.out / MADE, {"refused": reasons})
 
 
@@ -149,7 +151,10 @@ def _context(work: Work, here: Place, data: Data, settings: Any, moments: Path) 
     editor = load_editor(given["name"])
     fit = [request for request in data.requests if reason(editor, request) is None]
     seed = int(given["seed"])
-    return place.context(here, data, editor.name, seed, settings, fit or data.requests, moments)
+    memory = given.get("memory")
+    return place.context(
+        here, data, editor.name, seed, settings, fit or data.requests, moments, memory
+    )
 
 
 def reason(editor: Editor, request: EditRequest) -> list[str] | None:

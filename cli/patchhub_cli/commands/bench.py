@@ -126,6 +126,7 @@ def _setup(experiment: str, **options: Any) -> Setup:
         measures=_names(options["measures"]),
         device=options["device"],
         threads=options["threads"],
+        memory=options["memory"],
     )
 
 

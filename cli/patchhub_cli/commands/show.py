@@ -14,6 +14,7 @@ from patchhub_cli.session import Session
 from patchhub_registry.schema import SEARCH
 
 if TYPE_CHECKING:
+    from patchhub.provenance import MethodRecord
     from patchhub_registry.schema import Statement
 
 
@@ -33,8 +34,10 @@ def command(session: Session, ref: str) -> Reply:
         ("patch", f"{patch.ref}  {patch.short}"),
         ("kind", manifest.kind),
         *(("says", f"{r['prompt']} → {r['target']}") for r in shown.requests),
+        *(("left out", f"{short(one.request)}  {one.code} {one.what}") for one in record.dropped),
         ("method", f"{method.name} {method.version}, seed {method.seed}, {method.threads} threads"),
         ("settings", ", ".join(f"{k} {v}" for k, v in sorted(method.hparams.items())) or None),
+        *_corpus(method),
         ("base", f"{record.base}  {short(manifest.base)}"),
         *(("touches", f"{s.tensor}  {s.dtype} {list(s.shape)}") for s in manifest.sites),
         ("computed on", ", ".join(f"ph:{short(one)}" for one in manifest.onto) or "the base"),
@@ -46,6 +49,14 @@ def command(session: Session, ref: str) -> Reply:
         ("in stacks", ", ".join(shown.stacks) or "none"),
     ]
     return Reply(shown.to_json(), pairs(items))
+
+
+def _corpus(method: MethodRecord) -> list[tuple[str, object]]:
+    """Whose text the key statistics are from."""
+    if method.corpus is None:
+        return []
+    whose = {"samples": "the model's own samples", "texts": "given texts"}[method.corpus.source]
+    return [("statistics", f"{whose} {short(method.corpus.digest)}, {method.corpus.amount}")]
 
 
 def _word(statement: Statement) -> str:

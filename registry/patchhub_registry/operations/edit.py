@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from patchhub_registry.operations import guarding, keeping, naming, reviews
-from patchhub_registry.operations.task import Edit, Edits, Made, begin
+from patchhub_registry.operations import reviews
+from patchhub_registry.operations.making import make_edits
+from patchhub_registry.operations.task import Edit, Edits, begin
 
 if TYPE_CHECKING:
     from patchhub.canonical import Json
-    from patchhub.editing.maker import Maker
-    from patchhub.editing.modes import Mode
-    from patchhub.loading import LoadedBase
-    from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
-    from patchhub_registry.operations.task import Task
     from patchhub_registry.registry import Registry
 
     Requests = str | Path | Sequence[EditRequest]
@@ -139,70 +135,15 @@ def edit(
     """
     from patchhub.editing.modes import Mode
 
-    review, way = reviews.day(review_after), Mode.of(mode)
-    task = begin(
-        registry,
-        method,
-        requests,
-        base=base,
-        stack=stack,
-        name=name,
-        policy=policy,
-        out=out,
-        device=device,
-        progress=progress,
-    )
-    loaded = task.load()
-    options = {"mode": way, "statistics": statistics, "memory": memory}
-    maker = task.maker(loaded, method, settings, seed, **options)  # type: ignore[arg-type]
+    way = Mode.of(mode)
     said: dict[str, Json] = {
         "sensitivity": sensitivity,
-        "review_after": review,
+        "review_after": reviews.day(review_after),
         "message": message,
     }
-    if way is Mode.BATCH:
-        made = _batch(task, loaded, maker, waive)
-        if commit and not made.passed:
-            raise guarding.RefusedError(made.judged.verdict, task.label)
-        return keeping.keep_one(task, loaded, made, said=said, commit=commit, out=out)
-    several = _one_by_one(task, loaded, maker, way, waive, _names(task, method, name), commit)
-    kept = keeping.keep_all(task, loaded, several, said=said, commit=commit, out=out)
-    return Edits(kept, tuple(maker.dropped))
-
-
-def _batch(task: Task, base: LoadedBase, maker: Maker, waive: Mapping[str, str] | None) -> Made:
-    """One patch; what is left out of it is not asked about."""
-    patch = maker.make(maker.requests, task.below)
-    gone = [one.request for one in maker.dropped]
-    judged = task.judge(base, patch, [r for r in task.requests if r not in gone], waive)
-    return Made(patch, judged, task.label, task.below, tuple(maker.dropped))
-
-
-def _one_by_one(
-    task: Task,
-    base: LoadedBase,
-    maker: Maker,
-    mode: Mode,
-    waive: Mapping[str, str] | None,
-    names: Mapping[EditRequest, str],
-    commit: bool,
-) -> list[Made]:
-    """A patch of each request; in a sequence only what will be kept carries the next."""
-    from patchhub.editing.modes import Mode
-
-    stack: list[Patch] = list(task.below)
-    known: dict[str, tuple[EditRequest, ...]] = {}
-    made: list[Made] = []
-    for request, patch in maker.one_by_one(stack):
-        below = tuple(stack)
-        judged = task.judge(base, patch, [request], waive, stack=below, known=known)
-        made.append(Made(patch, judged, names[request], below))
-        if mode is Mode.SEQUENTIAL and (made[-1].passed or not commit):
-            stack.append(patch)
-            known[patch.id] = (request,)
-    return made
-
-
-def _names(task: Task, method: str, name: str | None) -> dict[EditRequest, str]:
-    requests = task.requests
-    return dict(zip(requests, naming.patch_names(name, method, requests), strict=True))
+    place: dict[str, Any] = {"base": base, "stack": stack, "name": name, "policy": policy}
+    place |= {"out": out, "device": device, "progress": progress}
+    options: dict[str, Any] = {"settings": settings, "seed": seed, "statistics": statistics}
+    options |= {"memory": memory, "waive": waive, "said": said, "commit": commit}
+    task = begin(registry, method, requests, **place)
+    return make_edits(task, method, way, name=name, out=out, **options)

@@ -32,25 +32,32 @@ def patch_name(given: str | None, method: str, requests: Sequence[EditRequest]) 
     return check_name((_slug(words) or "edit") + rest)
 
 
-def patch_names(given: str | None, method: str, requests: Sequence[EditRequest]) -> tuple[str, ...]:
-    """Names of the patches of single requests, no two of them the same.
+def patch_names(
+    given: str | None, method: str, requests: Sequence[EditRequest]
+) -> dict[EditRequest, str]:
+    """Names of the patches of single requests, no two the same but of equal requests.
 
     Those of ``given`` are numbered by the request's place; the others come from the requests.
 
     Raises:
         InvalidInputError: E101, the given name is not one.
     """
-    if given is not None:
-        return tuple(check_name(f"{given}-{i}") for i in range(1, len(requests) + 1))
-    taken: dict[str, None] = {}
-    for request in requests:
+    names: dict[EditRequest, str] = {}
+    taken: set[str] = set()
+    for place, request in enumerate(requests, 1):
+        if request in names:
+            continue
+        if given is not None:
+            names[request] = check_name(f"{given}-{place}")
+            continue
         name = own = patch_name(None, method, [request])
         number = 1
         while name in taken:
             number += 1
             name = check_name(f"{own}-{number}")
-        taken[name] = None
-    return tuple(taken)
+        names[request] = name
+        taken.add(name)
+    return names
 
 
 def _slug(text: str) -> str:
