@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from patchhub_registry.operations import reviews
+from patchhub_registry.operations.edit_joint import edit_joint
 from patchhub_registry.operations.making import make_edits
 from patchhub_registry.operations.task import Edit, Edits, begin
 
 if TYPE_CHECKING:
     from patchhub.canonical import Json
     from patchhub.request import EditRequest
+    from patchhub_registry.operations.joining import Joined
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
 
@@ -44,6 +46,30 @@ def edit(
     device: str = ...,
     progress: Progress | None = ...,
 ) -> Edit: ...
+@overload
+def edit(
+    registry: Registry,
+    method: str,
+    requests: Requests,
+    *,
+    mode: Literal["joint"],
+    base: str | None = ...,
+    stack: str | None = ...,
+    settings: Mapping[str, object] | None = ...,
+    seed: int = ...,
+    statistics: str = ...,
+    memory: int | None = ...,
+    name: str | None = ...,
+    policy: str | Path | None = ...,
+    waive: Mapping[str, str] | None = ...,
+    sensitivity: str = ...,
+    review_after: str | date | None = ...,
+    message: str = ...,
+    commit: bool = ...,
+    out: str | Path | None = ...,
+    device: str = ...,
+    progress: Progress | None = ...,
+) -> Joined: ...
 @overload
 def edit(
     registry: Registry,
@@ -90,7 +116,7 @@ def edit(
     out: str | Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
-) -> Edit | Edits:
+) -> Edit | Edits | Joined:
     """Compute edits on a base (with a stack on it), measure them, and keep what the guard passes.
 
     Requests that cannot be edited while others can are left out; the result and, of a batch, the
@@ -103,6 +129,8 @@ def edit(
         mode: ``batch``: one patch of all requests. ``single``: a patch of each, all on the same
             model. ``sequential``: a patch of each, on the model that carries those before it that
             are kept. Several patches are committed together: those that the guard passes.
+            ``joint``: one patch of all requests and of the stack's earlier edits by the method,
+            solved as if asked for at once; it takes their place in the stack.
         base: Name of the base; not needed when a stack or the only base says it.
         stack: The stack the model carries while the edits are computed and judged.
         settings: Hyper-parameters that differ from the method's defaults.
@@ -123,7 +151,7 @@ def edit(
 
     Returns:
         The edit; in modes ``single`` and ``sequential`` all that were made, those that the guard
-        refused without a reference.
+        refused without a reference; in mode ``joint`` with the stack that it entered.
 
     Raises:
         GuardRefusedError: E401, in a batch; nothing was committed and nothing written.
@@ -145,5 +173,7 @@ def edit(
     place |= {"out": out, "device": device, "progress": progress}
     options: dict[str, Any] = {"settings": settings, "seed": seed, "statistics": statistics}
     options |= {"memory": memory, "waive": waive, "said": said, "commit": commit}
+    if way is Mode.JOINT:
+        return edit_joint(registry, method, requests, **place, **options)
     task = begin(registry, method, requests, **place)
     return make_edits(task, method, way, name=name, out=out, **options)
