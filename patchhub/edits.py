@@ -11,6 +11,7 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import Dropped
 from patchhub.editing.maker import Maker
 from patchhub.editing.modes import Mode
+from patchhub.editing.profiles import with_profile
 from patchhub.given import Base, Progress, Requests, base_of, patches_of, requests_of
 from patchhub.patch import Patch
 
@@ -28,6 +29,7 @@ def edit(
     mode: Literal["batch"] = ...,
     onto: Sequence[Patch | str | Path] = ...,
     settings: Mapping[str, object] | None = ...,
+    profile: str | None = ...,
     seed: int = ...,
     texts: Iterable[str] | None = ...,
     statistics: str = ...,
@@ -46,6 +48,7 @@ def edit(
     mode: Literal["single", "sequential"],
     onto: Sequence[Patch | str | Path] = ...,
     settings: Mapping[str, object] | None = ...,
+    profile: str | None = ...,
     seed: int = ...,
     texts: Iterable[str] | None = ...,
     statistics: str = ...,
@@ -63,6 +66,7 @@ def edit(
     mode: str = Mode.BATCH,
     onto: Sequence[Patch | str | Path] = (),
     settings: Mapping[str, object] | None = None,
+    profile: str | None = None,
     seed: int = 0,
     texts: Iterable[str] | None = None,
     statistics: str = "full",
@@ -81,7 +85,8 @@ def edit(
         mode: ``batch``: one patch of all requests. ``single``: a patch of each, all on the same
             model. ``sequential``: a patch of each, on the model that carries the earlier ones.
         onto: Patches the model carries while the edit is computed, bottom first.
-        settings: Hyper-parameters that differ from the method's defaults.
+        settings: Hyper-parameters that differ from the profile's and the method's defaults.
+        profile: Settings as published for this model (`patchhub.editing.profiles`), by name.
         seed: Of everything random; of several patches each begins with it.
         texts: Text for the key statistics some methods need; else the model's own samples.
         statistics: How much of it: ``full``, ``fast`` or a number of tokens per dimension of a key
@@ -98,7 +103,8 @@ def edit(
         edited, in their order.
 
     Raises:
-        NotFoundError: E141 no such method; E109 a directory is missing.
+        NotFoundError: E141 no such method; E109 a directory is missing; E160 no such profile, or
+            it says nothing of this model.
         InvalidInputError: E13x a request, E142 a setting, E143 to E148 the model does not fit; of
             requests that cannot be edited only if none can.
         IntegrityError: E201, a patch in ``onto`` is of another base.
@@ -111,7 +117,7 @@ def edit(
         load_editor(method),
         wanted,
         mode=way,
-        settings=settings,
+        settings=with_profile(settings, profile),
         seed=seed,
         texts=texts,
         statistics=statistics,

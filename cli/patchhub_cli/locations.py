@@ -59,7 +59,7 @@ def _settings(located: Located) -> list[str]:
 
 def _data(found: LocatedIn) -> dict[str, object]:
     located = found.located
-    tracing, proposal = located.tracing, located.proposal
+    proposal = located.proposal
     return {
         "base": found.base,
         "model_type": located.model_type,
@@ -69,26 +69,7 @@ def _data(found: LocatedIn) -> dict[str, object]:
             {"prompt": one.request.prompt, "code": one.reason.code, "message": one.reason.what}
             for one in located.left_out
         ],
-        "tracing": {
-            "facts": tracing.n,
-            "samples": tracing.samples,
-            "noise": tracing.noise,
-            "window": tracing.window,
-            "clean": tracing.clean,
-            "corrupted": tracing.corrupted,
-            "effects": [
-                {
-                    "part": one.part,
-                    "block": one.block,
-                    "place": one.place,
-                    "mean": one.mean,
-                    "low": _finite(one.low),
-                    "high": _finite(one.high),
-                    "n": one.n,
-                }
-                for one in tracing.effects
-            ],
-        },
+        "tracing": _tracing(located),
         "interchange": [
             {
                 "block": one.block,
@@ -107,6 +88,30 @@ def _data(found: LocatedIn) -> dict[str, object]:
             "reasons": proposal.reasons,
         },
         "report": found.report,
+    }
+
+
+def _tracing(located: Located) -> dict[str, object]:
+    tracing = located.tracing
+    return {
+        "facts": tracing.n,
+        "samples": tracing.samples,
+        "noise": tracing.noise,
+        "window": tracing.window,
+        "clean": tracing.clean,
+        "corrupted": tracing.corrupted,
+        "effects": [
+            {
+                "part": one.part,
+                "block": one.block,
+                "place": one.place,
+                "mean": one.mean,
+                "low": _finite(one.low),
+                "high": _finite(one.high),
+                "n": one.n,
+            }
+            for one in tracing.effects
+        ],
     }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from patchhub.editing.editor import NEEDS
+from patchhub.editing.profiles import PROFILE
 from patchhub.manifest import Kind
 
 _CALLS = {"moment_layers": ("base", "hparams"), "edit": ("context", "requests", "hparams")}
@@ -43,6 +44,8 @@ def _settings_faults(hparams: Any) -> Iterator[str]:
     if not isinstance(hparams, type) or not frozen:
         yield "hparams is not a frozen dataclass"
         return
+    if PROFILE in (field.name for field in fields(hparams)):
+        yield f"hparams has a field {PROFILE}, which stands for published settings"
     try:
         hparams()
     except TypeError as error:

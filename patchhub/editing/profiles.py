@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from patchhub.editing.settings import require
 from patchhub.editing.tokens import context_length
 from patchhub.errors import NotFoundError
 from patchhub.loading import LoadedBase
@@ -125,6 +126,19 @@ def profile_values(method: str, name: str, base: LoadedBase) -> Mapping[str, obj
             hint="name the settings: --set KEY=VALUE; `patchhub locate` proposes blocks",
         )
     return models[(exact or alike)[0]]
+
+
+def with_profile(settings: Mapping[str, object] | None, profile: str | None) -> dict[str, object]:
+    """Settings behind which a profile stands, if one is named.
+
+    Raises:
+        InvalidInputError: E142, the settings name one, too.
+    """
+    given = dict(settings or {})
+    require(
+        profile is None or PROFILE not in given, PROFILE, "it to be named once", given.get(PROFILE)
+    )
+    return given if profile is None else {PROFILE: profile, **given}
 
 
 def _said(shape: Shape) -> str:

@@ -70,6 +70,7 @@ def test_one_that_is_as_it_should_be(folder: Path) -> None:
         (GOOD.format(name="bad").replace("frozenset()", "frozenset({'luck'})"), "needs is not"),
         (GOOD.format(name="bad").replace("(frozen=True)", ""), "not a frozen dataclass"),
         (GOOD.format(name="bad").replace("int = 1", "int"), "field without default"),
+        (GOOD.format(name="bad").replace("steps:", "profile:"), "has a field profile"),
         (GOOD.format(name="bad").replace("requests, ", ""), "edit(context, requests, hparams)"),
         (
             GOOD.format(name="bad").replace("moment_layers", "layers"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,11 +109,15 @@ def command(
     With --mode single or sequential each request becomes a patch of its own: those that the guard
     passes are committed together; if it says no to any, the exit status is 3.
 
+    With --mode joint they are solved together with the earlier edits of --stack by METHOD, as if
+    all had been asked for at once; the one patch takes the place of those in the stack.
+
     METHOD `auto` tries the methods, the cheapest first, until the guard passes; --set METHOD.KEY=V
     is then for one of them. --set goes before --profile, and that before what the checkpoint's own
     config.json recommends.
     """
     from patchhub.editing.catalog import AUTO
+    from patchhub.editing.profiles import with_profile
 
     if no_commit and out is None:
         raise click.UsageError("--no-commit needs --out DIRECTORY")
@@ -123,7 +126,7 @@ def command(
     task: dict[str, Any] = {
         "base": base,
         "stack": stack,
-        "settings": _settings(settings, profile),
+        "settings": with_profile(pairs_of(settings), profile),
         "seed": seed,
         "statistics": statistics,
         "name": name,
@@ -150,16 +153,6 @@ def command(
     if dry_run:
         return _forecast(session, registry, method, requests, task)
     return _edit(session, registry, method, requests, {"mode": mode, **task, **filing})
-
-
-def _settings(settings: Sequence[str], profile: str | None) -> dict[str, str]:
-    """What is set, and which profile stands behind it."""
-    from patchhub.editing.profiles import PROFILE
-
-    given = pairs_of(settings)
-    if profile is not None and PROFILE in given:
-        raise click.UsageError(f"--set {PROFILE}=… and --profile are the same")
-    return given if profile is None else {PROFILE: profile, **given}
 
 
 def _auto(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from patchhub.locating.facts import facts_of
 from patchhub.locating.locate import Located, locate
 from patchhub.locating.pairing import pairs_of
 from patchhub.locating.report import report_files, write_report
-from patchhub.request import EditRequest
+from patchhub.request import EditRequest, Format
 from tests.engine.editing.support import pico_base
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,20 @@ def test_reports_have_every_table_and_the_same_bytes(tmp_path: Path) -> None:
     assert report_files(tmp_path)[0].name == "located.md"
     with pytest.raises(NotFoundError, match="E109"):
         report_files(tmp_path / "no" / "where.md")
+
+
+def test_a_chat_s_subject_is_found_inside_the_template() -> None:
+    base = pico_base("gpt2")
+    tokenizer = copy.deepcopy(base.tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}Q: {{ m.content }} A:{% endfor %}"
+    facts, _ = facts_of(
+        replace(base, tokenizer=tokenizer), [replace(r, format=Format.CHAT) for r in REQUESTS]
+    )
+    for fact, name in zip(facts, NAMES, strict=True):
+        assert fact.text == f"Q: {name} was born in A:"
+        assert str(tokenizer.decode([fact.given[i] for i in fact.subject])).strip() == name
+    (pair,) = pairs_of(facts, 1)
+    assert pair.kept.prompt.startswith("Q: ")
 
 
 @pytest.mark.slow
