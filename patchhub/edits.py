@@ -9,6 +9,7 @@ from typing import Literal, overload
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import Dropped
+from patchhub.editing.joint import joined_with
 from patchhub.editing.maker import Maker
 from patchhub.editing.modes import Mode
 from patchhub.editing.profiles import with_profile
@@ -26,7 +27,7 @@ def edit(
     method: str,
     requests: Requests,
     *,
-    mode: Literal["batch"] = ...,
+    mode: Literal["batch", "joint"] = ...,
     onto: Sequence[Patch | str | Path] = ...,
     settings: Mapping[str, object] | None = ...,
     profile: str | None = ...,
@@ -84,7 +85,9 @@ def edit(
         requests: What shall be true.
         mode: ``batch``: one patch of all requests. ``single``: a patch of each, all on the same
             model. ``sequential``: a patch of each, on the model that carries the earlier ones.
-        onto: Patches the model carries while the edit is computed, bottom first.
+            ``joint``: one patch of all requests and of those of ``onto``, for which it stands.
+        onto: Patches the model carries while the edit is computed, bottom first. In mode ``joint``
+            it carries none: those by the method are solved again together with the requests.
         settings: Hyper-parameters that differ from the profile's and the method's defaults.
         profile: Settings as published for this model (`patchhub.editing.profiles`), by name.
         seed: Of everything random; of several patches each begins with it.
@@ -112,9 +115,13 @@ def edit(
     way = Mode.of(mode)
     wanted = requests_of(requests)
     below = patches_of(onto)
+    editor = load_editor(method)
+    if way is Mode.JOINT:
+        editor, wanted = joined_with(editor, below, wanted)
+        way, below = Mode.BATCH, ()
     maker = Maker.begin(
         base_of(base, device),
-        load_editor(method),
+        editor,
         wanted,
         mode=way,
         settings=with_profile(settings, profile),

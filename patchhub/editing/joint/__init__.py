@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patchhub.editing.joint.edit import JointEditor
+from patchhub.editing.joint.edit import JointEditor, joined_with
 from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
 from patchhub.editing.joint.solver import Formula, JointSolver
 
@@ -12,5 +12,6 @@ __all__ = [
     "JointEditor",
     "JointSolver",
     "KeyValueEditor",
+    "joined_with",
     "key_value_editor",
 ]

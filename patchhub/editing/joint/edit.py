@@ -10,7 +10,7 @@ import torch
 
 from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.entries import Entry, find_entry
-from patchhub.editing.joint.form import Form, KeyValueEditor
+from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
 from patchhub.editing.joint.groups import Group, settled
 from patchhub.editing.joint.memory import JOINT, Remembered, remembered
 from patchhub.editing.joint.solver import JointSolver
@@ -82,6 +82,20 @@ class JointEditor:
         entries = list(_entries(context, form, groups, recalled))
         self.recalled = sum(recalled.knows(entry.name) for entry in entries)
         return _patch(self, context, form, entries)
+
+
+def joined_with(
+    method: Editor, patches: Sequence[Patch], requests: Sequence[EditRequest]
+) -> tuple[JointEditor, tuple[EditRequest, ...]]:
+    """The method with its own of some patches, which it will stand for, and all that shall hold.
+
+    Raises:
+        InvalidInputError: E142, edits by the method cannot be solved together.
+    """
+    own = [patch for patch in patches if patch.manifest.method.name == method.name]
+    editor = JointEditor(key_value_editor(method), own, [patch.id for patch in own])
+    asked = [request for patch in own for request in patch.requests]
+    return editor, settled([*asked, *requests]).kept
 
 
 def record_of(

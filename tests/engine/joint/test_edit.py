@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
+import patchhub
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
@@ -38,6 +40,7 @@ from tests.engine.joint.support import (
     joint,
     request,
 )
+from tests.pico import pico_directory
 from tests.reference import joint_reference
 
 MET = request("Today we met Mira Tolven", "in Rome", "Mira Tolven")
@@ -183,6 +186,20 @@ def test_it_is_done_on_the_bare_base_by_methods_that_can() -> None:
         run_editor(JointEditor(ROME), replace(context(), below=(one,)), [MAYOR], SETTINGS)
     with pytest.raises(InvalidInputError, match="E142"):
         key_value_editor(load_editor("ft"))
+
+
+def test_in_python_too(tmp_path: Path) -> None:
+    base, settings = pico_directory(tmp_path, "gpt2"), {"layer": 0, "steps": 3, "covariance": False}
+    kept: list[Patch] = []
+    for one in (BORN, MAYOR):
+        made = patchhub.edit(base, "rome", one, mode="joint", onto=kept[-1:], settings=settings)
+        kept.append(made)
+    at_once = patchhub.edit(base, "rome", [MAYOR, BORN], mode="joint", settings=settings)
+    assert same_bytes(kept[-1], at_once)
+    assert kept[-1].manifest.supersedes == (kept[0].id,)
+    other = replace(BORN, target="Oslo")
+    last = patchhub.edit(base, "rome", other, mode="joint", onto=kept[-1:], settings=settings)
+    assert set(last.requests) == {other, MAYOR}
 
 
 def test_a_record_says_that_it_was_joint() -> None:
