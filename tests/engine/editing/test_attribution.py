@@ -144,19 +144,31 @@ def test_memory_splits_passes_and_many_rows_are_split_without_a_limit(
     base = pico_base("gpt2", torch.float64)
     (place,) = places(base, answers(base, PROMPT, OLD, NEW, "natural"), "natural", continued=False)
     sizes: list[int] = []
+    held: dict[int, int] = {}
     honest = attribution._pass
+    own = {parameter.untyped_storage().data_ptr() for parameter in base.model.parameters()}
+
+    def kept(tensor: Tensor) -> Tensor:
+        if (storage := tensor.untyped_storage()).data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
 
     def counted(base: LoadedBase, place: Any, part: list[Any]) -> Any:
         sizes.append(len(part))
-        return honest(base, place, part)
+        held.clear()
+        with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+            found = honest(base, place, part)
+        assert limit is None or sum(held.values()) <= max(limit, 40_000)
+        return found
 
     monkeypatch.setattr(attribution, "_pass", counted)
-    for memory, most, fewest in ((None, 10, 1), (1, 1, 10), (200_000, 9, 2)):
+    for limit, most, fewest in ((None, 10, 1), (1, 1, 10), (100_000, 4, 3), (200_000, 9, 2)):
         sizes.clear()
-        attributions(base, place, GRID, memory=memory)
+        attributions(base, place, GRID, memory=limit)
         assert sum(sizes) == 10
         assert max(sizes) <= most
         assert len(sizes) >= fewest
     sizes.clear()
+    limit = None
     attributions(base, place, [0.5] * 200)
     assert sizes == [256, 144]
