@@ -158,6 +158,33 @@ def picked_for(head: nn.Module, rows: Tensor, positions: Tensor) -> Iterator[Non
 
 
 @contextmanager
+def computed_at(modules: Sequence[nn.Module], rows: Tensor, positions: Tensor) -> Iterator[None]:
+    """Let modules that work on each position by itself compute only some; the rest becomes zero.
+
+    Args:
+        modules: Called with hidden states ``(b, t, d)``; in other shapes they compute all.
+        rows: Batch indices ``(n,)``; no place twice.
+        positions: Positions in these rows ``(n,)``.
+    """
+
+    def narrow(own: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def forward(hidden: Tensor) -> Tensor:
+            if hidden.ndim != 3:
+                return own(hidden)
+            found = own(hidden[rows, positions].unsqueeze(0))[0]
+            return found.new_zeros((*hidden.shape[:2], found.shape[-1])).index_put(
+                (rows, positions), found
+            )
+
+        return forward
+
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(_own_attribute(module, "forward", narrow(module.forward)))
+        yield
+
+
+@contextmanager
 def swapped(module: nn.Module, name: str, value: Tensor) -> Iterator[nn.Parameter]:
     """Put another parameter in the place of ``module.<name>``; the model's own stays as it is.
 

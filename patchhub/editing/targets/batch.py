@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import partial
 
 import torch
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 from patchhub.editing.resume import CutRows
 from patchhub.editing.targets.problem import Wanted
 from patchhub.editing.tokens import Row
-from patchhub.editing.trace import by_row, changed_output
+from patchhub.editing.trace import by_row, changed_output, computed_at
 from patchhub.sites import Architecture
 
 
@@ -28,7 +29,11 @@ class Batch:
         wanted: The problems.
         cut: All their rows, problem by problem.
         first: Each problem's first row ``(b,)``.
+        last: Modules that need to compute only where something is read: those behind the last
+            exchange between positions.
     """
+
+    last: tuple[nn.Module, ...] = ()
 
     def __init__(
         self, model: PreTrainedModel, arch: Architecture, wanted: Sequence[Wanted], filler: int
@@ -41,7 +46,8 @@ class Batch:
 
     def log_p(self) -> tuple[Tensor, Tensor]:
         """Log-probabilities at the label slots ``(m, v)`` and of the essences ``(b, v)``."""
-        found = self.cut.run(*self._places).log_softmax(-1)
+        with computed_at(self.last, *self._read):
+            found = self.cut.run(*self._places).log_softmax(-1)
         return found[: -len(self)], found[-len(self) :]
 
     def nll(self, log_p: Tensor) -> Tensor:
@@ -79,7 +85,7 @@ class Batch:
         """Some of the problems, with all that is known of their rows."""
         counts = [len(rows_of(one)) for one in self.wanted]
         rows = [sum(counts[:i]) + offset for i in problems for offset in range(counts[i])]
-        new = object.__new__(Batch)
+        new = copy(self)
         new._lay_out([self.wanted[i] for i in problems], self.cut.kept(rows))
         return new
 
@@ -103,6 +109,8 @@ class Batch:
         ends = [[b + essence_place(one), 0] for b, one in zip(begins, wanted, strict=True)]
         every = torch.cat([cut.slots, torch.tensor(ends, device=device)])
         self._places: tuple[Tensor, Tensor] = (every[:, 0], every[:, 1])
+        once = torch.unique(every, dim=0)
+        self._read: tuple[Tensor, Tensor] = (once[:, 0], once[:, 1])
 
     def _each(self, values: Tensor) -> Tensor:
         """Values of slots ``(m,)`` by problem, zeros where a problem has fewer, ``(b, s)``."""

@@ -157,6 +157,7 @@ class _Search:
             batch = Batch(self.model, self.arch, wanted, self.filler)
             first = self._first_pass(batch)
             sites = self._sites(batch, first)
+            batch.last = self._last()
             descent = Descent(batch, sites, first.origin, self.settings, self.nll_factor)
             results = descent.run()
         found: Found = []
@@ -223,6 +224,14 @@ class _Search:
         expected = batch.added(unwrap(first.block), probe[:, 0])
         error = (unwrap(changed[_BLOCK]) - expected).abs().max()
         return bool(error <= _EXACT * probe.abs().max())
+
+    def _last(self) -> tuple[nn.Module, ...]:
+        """The parts of the last block behind its attention, unless it is the one that changes."""
+        last = self.arch.block_count(self.model) - 1
+        if last == self.layer:
+            return ()
+        paths = [self.arch.path(part, last, self.model) for part in ("attention_out", "mlp")]
+        return tuple(module_of(self.model, path) for path in paths)
 
     def _module(self, part: str) -> nn.Module:
         return module_of(self.model, self.arch.path(part, self.layer, self.model))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from patchhub.editing.trace import (
     changed_output,
+    computed_at,
     first_input,
     picked_for,
     replayed,
@@ -120,3 +121,19 @@ def test_swapped_leaves_the_own_tensor_untouched() -> None:
     assert module.weight is own
     assert torch.equal(own, copy)
     assert own.requires_grad
+
+
+def test_a_module_computes_only_where_it_is_told_and_all_in_other_shapes() -> None:
+    module, hidden = nn.Linear(3, 2), torch.randn(2, 4, 3, generator=torch.manual_seed(0))
+    hidden.requires_grad_()
+    rows, positions = torch.tensor([0, 1, 1]), torch.tensor([2, 0, 3])
+    whole = module(hidden)
+    with computed_at([module], rows, positions):
+        some, flat = module(hidden), module(hidden.flatten(0, 1))
+    assert torch.equal(some[rows, positions], whole[rows, positions])
+    assert int((some != 0).any(-1).sum()) == 3
+    assert torch.equal(flat.reshape(whole.shape), whole)
+    (gradient,) = torch.autograd.grad(some.sum(), hidden)
+    (expected,) = torch.autograd.grad(whole[rows, positions].sum(), hidden)
+    assert torch.allclose(gradient, expected)
+    assert "forward" not in module.__dict__
