@@ -4,8 +4,8 @@ An editor writes into MLPs at the subject's last token, so what counts is what t
 
 - *one block*: the last whose MLP, put back, gives at least half of the largest effect of any MLP,
   as long as the answer still stands at the subject's last token (a later block reads it);
-- *several blocks*: the run that ends there, of MLPs that give at least a quarter of it, six at
-  most (MEMIT edits five or six, Meng et al. 2023, arXiv:2210.07229).
+- *several blocks*: from the first whose MLP gives at least a quarter of it up to there, six at most
+  (MEMIT edits five or six, Meng et al. 2023, arXiv:2210.07229).
 
 MLPs are put back in a window around each block, which smears an edge as much to either side: where
 the effect has fallen to half is where it really ends.
@@ -62,16 +62,15 @@ def propose(stack: str, tracing: Tracing, moved: Sequence[Moved]) -> Proposal:
     strong = [b for b, effect in mlps.items() if effect.mean >= STRONG * peak.mean]
     held, why = _held(tracing, moved)
     layer = max((b for b in strong if b <= held), default=min(held, peak.block))
-    run = [layer]
-    while run[0] - 1 in mlps and len(run) < MOST and mlps[run[0] - 1].mean >= SOME * peak.mean:
-        run.insert(0, run[0] - 1)
+    first = min((b for b, e in mlps.items() if e.mean >= SOME * peak.mean), default=layer)
+    run = range(max(min(first, layer), layer - MOST + 1), layer + 1)
     reasons = [_mlps(mlps, peak, max(strong), tracing.window), why]
     if layer != max(strong):
         reasons.append(f"So block {layer}: behind it the MLPs come too late for this answer")
     if len(run) > 1:
         reasons.append(
-            f"Blocks {run[0]} to {layer} for methods that spread an edit: each of their MLPs gives "
-            f"at least {SOME:.0%} of the largest effect"
+            f"Blocks {run[0]} to {layer} for methods that spread an edit: block {first} is the "
+            f"first with at least {SOME:.0%} of the largest effect; {MOST} blocks at most"
         )
     return Proposal(stack, layer, tuple(run), tuple(reasons))
 

@@ -46,10 +46,13 @@ def test_no_block_is_proposed_behind_where_the_answer_stands() -> None:
     assert any("too late" in reason for reason in without.reasons)
 
 
-def test_the_run_ends_at_the_block_and_has_no_gap() -> None:
+def test_the_run_goes_from_the_first_of_some_effect_to_the_block_and_is_short() -> None:
     mlps = [0.4, 0.0, *[0.2] * 8, 0.4, 0.0]
     assert _proposed(mlps, *[1.0] * 12).layers == (5, 6, 7, 8, 9, 10)
-    assert _proposed([0.4, 0.0, 0.4, 0.0], *[1.0] * 4).layers == (2,)
+    assert _proposed([0.05, 0.2, 0.01, 0.4, 0.0], *[1.0] * 5).layers == (1, 2, 3)
+    assert _proposed([0.05, 0.09, 0.01, 0.4, 0.0], *[1.0] * 5).layers == (3,)
+    behind = _proposed([0.0, 0.05, 0.01, 0.4, 0.0], 1.0, 1.0, 0.0, 0.0, 0.0)
+    assert (behind.layer, behind.layers) == (1, (1,))
 
 
 def test_the_reasons_say_the_figures() -> None:
