@@ -12,35 +12,26 @@ if TYPE_CHECKING:
     from patchhub_cli.session import Session
     from patchhub_registry.operations.locate import LocatedIn
 
+_GAIN = """\
+At the subject's last token, with 95 % intervals: what the answer's probability gains when this is
+put back; how often the answer follows when the block's output is another subject's."""
+
 
 def located_reply(session: Session, found: LocatedIn) -> Reply:
     """The figures at the subject's last token, the proposal, and the settings that take it."""
-    from patchhub.locating.report.words import (
-        INTERVAL_HEADERS,
-        PARTS,
-        effect_rows,
-        facts,
-        headers,
-        interval_rows,
-        moved_rows,
-    )
+    from patchhub.locating.report.words import INTERVAL_HEADERS, facts, interval_rows
 
     located = found.located
     for one in located.left_out:
         session.warn(f"left out: {one.request.prompt!r}: {one.reason.code} {one.reason.what}")
-    names = headers(located)
-    right = "l" + "r" * (len(names) - 1)
-    parts = [pairs([("base", found.base), *facts(located)])]
-    for part, title in PARTS.items():
-        parts.append(f"{title}:\n{table(names, effect_rows(located, part), right=right)}")
-    if located.moved:
-        shown = table(names, moved_rows(located), right=right)
-        parts.append(f"Block output exchanged for another subject's:\n{shown}")
-    shown = table(INTERVAL_HEADERS, interval_rows(located), right="rrrrr")
-    parts.append(f"At the subject's last token, with 95 % intervals:\n{shown}")
-    parts.append("\n".join(f"- {reason}" for reason in located.proposal.reasons))
-    parts.append("\n".join([*_settings(located), *(f"report: {file}" for file in found.report)]))
-    return Reply(_data(found), "\n\n".join(part for part in parts if part))
+    rows = interval_rows(located)
+    parts = (
+        pairs([("base", found.base), *facts(located)]),
+        f"{_GAIN}\n\n{table(INTERVAL_HEADERS, rows, right='rrrrr')}",
+        "\n".join(f"- {reason}" for reason in located.proposal.reasons),
+        "\n".join([*_settings(located), *(f"report: {file}" for file in found.report)]),
+    )
+    return Reply(_data(found), "\n\n".join(parts))
 
 
 def _settings(located: Located) -> list[str]:
