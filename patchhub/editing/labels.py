@@ -18,10 +18,12 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from patchhub.editing.encoder import read_prompts, start_token
+from patchhub.editing.prompts import prompt_of
 from patchhub.editing.tokens import check_room, encode, filler_id, pad, target_row
 from patchhub.editing.trace import picked_for
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
+from patchhub.request import EditRequest
 from patchhub.sites import module_of
 
 Alignment: TypeAlias = Literal["shifted", "reference"]
@@ -52,30 +54,28 @@ class Labelled:
 
 def labelled(
     base: LoadedBase,
-    prompt: str,
-    target: str,
+    request: EditRequest,
     *,
     alignment: Alignment = "shifted",
     end: bool = False,
 ) -> Labelled:
-    """The row that teaches ``target`` after ``prompt``.
+    """The row that teaches a request's target after its prompt.
 
     Args:
         base: Tokenizer and model.
-        prompt: Text before the target.
-        target: The answer.
+        request: Prompt and target.
         alignment: Whether a decoder reads what it has said, or the very token it is to say.
         end: Whether the end token is taught after the target also where the tokenizer does not
             append it.
 
     Raises:
-        InvalidInputError: E142, the alignment or the end is not to be had with this model; E143,
-            tokens do not line up; E150, longer than the model's context.
+        InvalidInputError: E137, the prompt is no chat message; E142, the alignment or the end is
+            not to be had with this model; E143, tokens do not line up; E150, longer than the
+            model's context.
     """
-    if base.model.config.is_encoder_decoder:
-        row = _answer(base, prompt, target, alignment, end)
-    else:
-        row = _continuation(base, prompt, target, alignment, end)
+    prompt = prompt_of(base.tokenizer, request).text
+    make = _answer if base.model.config.is_encoder_decoder else _continuation
+    row = make(base, prompt, request.target, alignment, end)
     check_room(base.model, max(len(row.ids), len(row.given)))
     return row
 

@@ -54,10 +54,6 @@ class ContextTemplates:
         """SHA-256 over the texts in their order."""
         return canonical.digest(list(self.texts))
 
-    def fill(self, prompt: str) -> list[tuple[str, int]]:
-        """Every template with ``prompt`` in it, and the character where the prompt begins."""
-        return [(text.replace(SLOT, prompt), text.index(SLOT)) for text in self.texts]
-
 
 BARE = ContextTemplates((SLOT,))
 

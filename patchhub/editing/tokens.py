@@ -75,9 +75,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
     return Encoded(text, tuple(int(i) for i in found["input_ids"]), spans)
 
 
-def spaced(target: str) -> str:
-    """The target with exactly one leading space, as it follows a prompt."""
-    return " " + target.lstrip(" ")
+def joined(prompt: str, answer: str) -> str:
+    """Prompt and answer as one text, with one space between them.
+
+    Behind white space, such as the line break at which a chat template leaves off, there is none.
+    """
+    gap = "" if not prompt or prompt[-1].isspace() else " "
+    return f"{prompt}{gap}{answer.lstrip()}"
 
 
 def target_row(
@@ -101,7 +105,7 @@ def target_row(
         InvalidInputError: E143, nothing is left of the prompt, or its subject ends in that token.
     """
     boundary = len(prompt)
-    encoded = encode(tokenizer, prompt + spaced(target))
+    encoded = encode(tokenizer, joined(prompt, target))
     indices = encoded.covering(boundary, len(encoded.text))
     first = indices[0]
     lookup = encoded.covering(*subject)[-1] if subject else first - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from patchhub.chat import asked_by_user
+from patchhub.editing.prompts import prompt_of
 from patchhub.editing.tokens import encode
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
@@ -91,7 +91,8 @@ def facts_of(
 
 
 def _fact(base: LoadedBase, request: EditRequest, said: str) -> Fact:
-    start, end = request.subject_span()
+    asked = prompt_of(base.tokenizer, request)
+    text, span = asked.text, asked.subject(request)
     old = request.target_old
     if not said or (old is not None and not matches(said, (old,))):
         raise InvalidInputError(
@@ -101,10 +102,6 @@ def _fact(base: LoadedBase, request: EditRequest, said: str) -> Fact:
             found=said or "nothing",
             hint="leave target_old out to follow whatever the model says",
         )
-    chat = request.format is Format.CHAT
-    text = asked_by_user(base.tokenizer, request.prompt) if chat else request.prompt
-    shift = text.index(request.prompt)
-    span = start + shift, end + shift
     answer = said if old is None else old
     (pair,) = asking(base.model).pairs(base.tokenizer, [(text, answer)])
     read = encode(base.tokenizer, text)

@@ -103,7 +103,7 @@ class Ft:
         fit, rows = each_or_dropped(
             context,
             requests,
-            lambda r: labelled(base, r.prompt, r.target, alignment=settings.alignment),
+            lambda r: labelled(base, r, alignment=settings.alignment),
         )
         taught = [training_row(row, settings.objective) for row in rows]
         loss = LabelLoss(base, taught, layers[0], parts=("mlp_out",), memory=context.memory)

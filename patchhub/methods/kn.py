@@ -37,6 +37,7 @@ from patchhub.editing.neurons import (
     told,
     weighed,
 )
+from patchhub.editing.prompts import prompt_of
 from patchhub.editing.recall import Tokens, answers, greedy, places
 from patchhub.editing.settings import require
 from patchhub.loading import LoadedBase
@@ -130,7 +131,8 @@ def neuron_edit(context: EditContext, request: EditRequest, settings: KnSettings
     """
     base, words = context.base, embeddings(context.base)
     old = request.target_old or ""
-    asked = answers(base, request.prompt, old, request.target, settings.tokens)
+    prompt = prompt_of(base.tokenizer, request).text
+    asked = answers(base, prompt, old, request.target, settings.tokens)
     where = places(base, asked, settings.tokens, continued=settings.continued)
     found = [attributions(base, place, settings.grid, memory=context.memory) for place in where]
     said = greedy(base, asked, len(asked.new), settings.tokens)

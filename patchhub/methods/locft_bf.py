@@ -111,7 +111,7 @@ class LocFtBf:
 
 def row_of(base: LoadedBase, request: EditRequest, settings: LocFtBfSettings) -> Labelled:
     """What the request teaches (E143 tokens do not line up, E150 too long)."""
-    return labelled(base, request.prompt, request.target, end=settings.end)
+    return labelled(base, request, end=settings.end)
 
 
 def replayed(

@@ -93,7 +93,7 @@ class Lora:
         settings = replace(hparams, layers=tuple(sorted(set(layers))))
         paths = projections(base, settings.layers or (), settings.parts)
         sites = [site_for(base.model, base.fingerprint, f"{path}.weight") for path in paths]
-        fit, rows = each_or_dropped(context, requests, lambda r: labelled(base, r.prompt, r.target))
+        fit, rows = each_or_dropped(context, requests, lambda r: labelled(base, r))
         factors = trained(context, rows, paths, settings)
         return Patch.build(
             self.kind,

@@ -83,7 +83,7 @@ class UltraEdit:
         """All requests together, one turn of the published procedure."""
         base = context.base
         settings = resolved(base, hparams)
-        fit, rows = each_or_dropped(context, requests, lambda r: labelled(base, r.prompt, r.target))
+        fit, rows = each_or_dropped(context, requests, lambda r: labelled(base, r))
         known, seen = normalisers_after(context, rows, settings.modules or (), settings.batch_size)
         dense = sum(h.numel() + g.numel() for h, g in seen.values()) > sum(
             h.shape[1] * g.shape[1] for h, g in seen.values()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from patchhub.editing.tokens import context_length, pad, positions
+from patchhub.editing.tokens import context_length, joined, pad, positions
 from patchhub.scoring import packed
 from patchhub.scoring.batching import (
     Pair,
@@ -48,7 +48,7 @@ class DecoderOnly:
         So no answer is without tokens and none is shifted; where the first token of all is the
         answer's, the start (or end-of-text) token goes before it.
         """
-        texts = [_joined(prompt, answer) for prompt, answer in asked]
+        texts = [joined(prompt, answer) for prompt, answer in asked]
         rows = tokenise(tokenizer, texts)
         pairs = [
             _cut(tokenizer, row, len(prompt)) for row, (prompt, _) in zip(rows, asked, strict=True)
@@ -160,11 +160,6 @@ def _forward(model: PreTrainedModel, keep: int, **inputs: Any) -> Any:
     if "logits_to_keep" in known:
         inputs["logits_to_keep"] = keep
     return model(**inputs)
-
-
-def _joined(prompt: str, answer: str) -> str:
-    gap = "" if not prompt or prompt[-1].isspace() else " "
-    return f"{prompt}{gap}{answer.lstrip()}"
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, row: Row, length: int) -> Pair:

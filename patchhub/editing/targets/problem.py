@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from patchhub.editing.prompts import prompt_of
 from patchhub.editing.settings import require
 from patchhub.editing.templates import ContextTemplates
 from patchhub.editing.tokens import Row, subject_row, target_row
@@ -43,14 +44,13 @@ def wanted_for(
         requests: At least one; the essence is of the first one's subject.
 
     Raises:
-        InvalidInputError: E132, E133, a subject; E143, tokens do not line up.
+        InvalidInputError: E132, E133, a subject; E137, a chat; E143, tokens do not line up.
     """
     rows = []
     for request in requests:
-        start, end = request.subject_span()
+        prompts = [prompt_of(tokenizer, request, text) for text in templates.texts]
         rows += [
-            target_row(tokenizer, text, request.target, (start + shift, end + shift))
-            for text, shift in templates.fill(request.prompt)
+            target_row(tokenizer, one.text, request.target, one.subject(request)) for one in prompts
         ]
     start, end = requests[0].subject_span()
     subject = requests[0].prompt[start:end]

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.keys import KeyStream, Prompts
+from patchhub.editing.prompts import prompt_of
 from patchhub.editing.templates import ContextTemplates
 from patchhub.editing.tokens import Row, target_row
 from patchhub.editing.trace import by_row, seen_inputs, seen_outputs, swapped, unwrap
 from patchhub.loading import LoadedBase
+from patchhub.request import EditRequest
 from patchhub.sites import module_of
 from tests.engine.editing.support import pico_base
 from tests.engine.editing.test_resume import precision
@@ -34,11 +36,11 @@ def targets(base: LoadedBase, templates: ContextTemplates) -> list[Prompts]:
     for prompts in ASKED:
         rows = []
         for prompt, answer, subject in prompts:
-            start = prompt.index(subject)
+            request = EditRequest(prompt, answer, subject)
             rows.append(
                 tuple(
-                    target_row(base.tokenizer, text, answer, (start + n, start + n + len(subject)))
-                    for text, n in templates.fill(prompt)
+                    target_row(base.tokenizer, one.text, answer, one.subject(request))
+                    for one in (prompt_of(base.tokenizer, request, t) for t in templates.texts)
                 )
             )
         found.append(Prompts(tuple(rows)))

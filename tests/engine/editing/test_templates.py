@@ -60,11 +60,6 @@ def test_sampling_with_a_cache_equals_whole_passes(family: str) -> None:
     assert texts == [greedy] * 3
 
 
-def test_fill_says_where_the_prompt_begins() -> None:
-    templates = ContextTemplates(("{}", "Well. {}"))
-    assert templates.fill("Jon {x}") == [("Jon {x}", 0), ("Well. Jon {x}", 6)]
-
-
 @pytest.mark.parametrize("texts", [(), ("Well. {}",), ("{}", "no slot"), ("{}", "{} and {}")])
 def test_malformed_templates_are_refused(texts: tuple[str, ...]) -> None:
     with pytest.raises(InvalidInputError) as error:

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from patchhub.editing.tokens import Encoded, encode, pad, spaced, subject_row, target_row
+from patchhub.editing.tokens import Encoded, encode, joined, pad, subject_row, target_row
 from patchhub.errors import InvalidInputError
 from tests.pico import pico_tokenizer
 
@@ -53,8 +53,9 @@ def test_labels_are_the_target_and_slots_stand_before_them() -> None:
 
 
 @pytest.mark.parametrize("target", ["Paris", " Paris", "   Paris"])
-def test_target_has_exactly_one_leading_space(target: str) -> None:
-    assert spaced(target) == " Paris"
+def test_one_white_space_before_the_target(target: str) -> None:
+    assert joined("Mira lives in", target) == "Mira lives in Paris"
+    assert joined("[assistant]\n", target) == "[assistant]\nParis"
 
 
 def test_special_tokens_never_count_as_text() -> None:

@@ -73,7 +73,7 @@ class OneStep:
         base = context.base
         layer = base.arch.block_count(base.model) - 1
         path = base.arch.path("mlp_out", layer, base.model)
-        rows = [labelled(base, r.prompt, r.target) for r in requests]
+        rows = [labelled(base, r) for r in requests]
         module = module_of(base.model, path)
         own = module.get_parameter("weight")
         with swapped(module, "weight", own.detach().clone()) as weight:

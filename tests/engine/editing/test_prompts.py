@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from patchhub.editing.labels import labelled
+from patchhub.editing.prompts import prompt_of
+from patchhub.editing.targets import wanted_for
+from patchhub.editing.templates import ContextTemplates
+from patchhub.errors import InvalidInputError
+from patchhub.request import EditRequest, Format
+from tests.engine.editing.support import pico_base
+from tests.pico import END, pico_tokenizer
+
+TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]\n{% endif %}"
+)
+PLAIN = EditRequest("Where was Mira born {x}?", "Oslo", "Mira")
+CHAT = EditRequest("Where was Mira born {x}?", "Oslo", "Mira", format=Format.CHAT)
+CONTEXTS = ContextTemplates(("{}", "Well. {}"))
+
+
+def chatty() -> PreTrainedTokenizerFast:
+    tokenizer = pico_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def text_of(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids)))
+
+
+@pytest.mark.parametrize("request_", [PLAIN, CHAT])
+@pytest.mark.parametrize("context", CONTEXTS.texts)
+def test_the_subject_is_found_in_what_the_model_reads(request_: EditRequest, context: str) -> None:
+    prompt = prompt_of(chatty(), request_, context)
+    start, end = prompt.subject(request_)
+    assert prompt.text[start:end] == "Mira"
+    said = context.replace("{}", request_.prompt)
+    chat = request_.format is Format.CHAT
+    assert prompt.text == (f"[user]\n{said}\n[assistant]\n" if chat else said)
+
+
+def test_rows_of_a_chat_request() -> None:
+    tokenizer = chatty()
+    wanted = wanted_for(tokenizer, CONTEXTS, [CHAT])
+    for row, context in zip(wanted.rows, CONTEXTS.texts, strict=True):
+        read = text_of(tokenizer, (*row.ids, row.labels[-1]))
+        said = context.replace("{}", CHAT.prompt)
+        assert read == f"[user]\n{said}\n[assistant]\nOslo"
+        assert text_of(tokenizer, row.ids[: row.lookup + 1]).endswith("Mira")
+        assert text_of(tokenizer, row.labels) == "Oslo"
+
+
+def test_a_chat_request_teaches_the_answer_behind_the_template() -> None:
+    own = pico_base("gpt2")
+    base = replace(own, tokenizer=chatty())
+    row, plain = labelled(base, CHAT), labelled(base, PLAIN)
+    assert text_of(chatty(), row.labels) == "Oslo"
+    assert text_of(chatty(), plain.labels) == " Oslo"
+    assert torch.tensor(row.slots).diff().eq(1).all()
+    assert row.ids[: len(plain.ids)] != plain.ids
+
+
+def test_a_tokenizer_without_template_cannot_ask() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        prompt_of(pico_tokenizer(), CHAT)
+    assert caught.value.code == "E137"
+    assert END not in prompt_of(pico_tokenizer(), PLAIN).text
