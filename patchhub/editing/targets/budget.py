@@ -17,6 +17,8 @@ USUAL = 2**30
 _HIDDEN, _INNER, _SCORES, _LOGITS = 12, 6, 4, 4
 """Tensors that a block keeps for its gradient: of the stream's width, of the MLP's inner width, of
 attention scores per head; and copies of logits at each slot."""
+_JOINED = 3
+"""Copies of keys and values while shared beginnings and what follows them are put together."""
 _PADDING = 1.15
 """Rows of a batch may be longer than they are by this factor on average."""
 _FEW = 128
@@ -73,7 +75,7 @@ class Budget:
         token = _HIDDEN * self._width + _INNER * self._inner
         scores = _SCORES * self._heads * (before + tail)
         upper = tail * (token + scores) + (before + tail) * self._entry
-        row = self._upper * upper + self._blocks * before * self._entry
+        row = self._upper * upper + _JOINED * self._blocks * before * self._entry
         return int(self._bytes * (rows * row + slots * _LOGITS * self._vocabulary))
 
     def groups(self, sizes: Sequence[Size], memory: int | None) -> list[list[int]]:

@@ -46,7 +46,7 @@ def test_the_estimate_is_above_what_is_held_and_not_far(family: str) -> None:
     budget = Budget(base.model, base.arch, 0)
     estimate = budget.bytes([size_of(one) for one in wanted])
     taken = held(family, wanted)
-    assert taken <= estimate <= 8 * taken  # two blocks count, most families run one
+    assert taken <= estimate <= 9 * taken  # two blocks count, most families run one
 
 
 def test_a_budget_splits_into_groups_that_keep_it() -> None:
