@@ -10,7 +10,7 @@ from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 
 T = TypeVar("T")
-_OF_ALL = frozenset({"E140", "E142", "E145"})
+OF_ALL = frozenset({"E140", "E142", "E145"})
 """What is wrong with model, settings or statistics, and so with every request."""
 
 
@@ -31,7 +31,7 @@ def each_or_dropped(
             made.append(make(request))
             fit.append(request)
         except InvalidInputError as error:
-            if error.code in _OF_ALL:
+            if error.code in OF_ALL:
                 raise
             failed.append((request, error))
     if failed and not fit:

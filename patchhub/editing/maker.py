@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchhub.composer.composer import Composer
 from patchhub.editing.agreement import check_agreement
+from patchhub.editing.dropping import OF_ALL
 from patchhub.editing.editor import (
     Dropped,
     EditContext,
@@ -25,9 +26,6 @@ from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-
-_OF_ALL = frozenset({"E140", "E142", "E144", "E145"})
-"""What is wrong with model, settings or statistics, and so with every request."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +118,8 @@ class Maker:
         """A patch of each request; ``below`` may grow meanwhile. Those that fail are dropped.
 
         Raises:
-            InvalidInputError: All failed; the first one's reason. E140, E142, E144, E145: none can
-                be made.
+            InvalidInputError: All failed; the first one's reason. E140, E142, E145: none can be
+                made.
         """
         made = 0
         for number, request in enumerate(self.requests):
@@ -129,7 +127,7 @@ class Maker:
             try:
                 patch = self.make([request], below)
             except InvalidInputError as error:
-                if error.code in _OF_ALL:
+                if error.code in OF_ALL:
                     raise
                 self.dropped.append(Dropped(request, error))
                 continue

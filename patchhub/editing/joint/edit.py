@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from patchhub.editing.dropping import OF_ALL
 from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.entries import Entry, find_entry
 from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
@@ -22,9 +23,6 @@ from patchhub.manifest import Kind, MethodRecord
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import site_for
-
-_OF_ALL = frozenset({"E140", "E142", "E144", "E145"})
-"""What is wrong with model, settings or statistics, and so with every request."""
 
 
 @dataclass(eq=False)
@@ -122,7 +120,7 @@ def _entries(
         try:
             entry = known or find_entry(context, form, fit, recalled.residual(fit))
         except InvalidInputError as error:
-            if error.code in _OF_ALL:
+            if error.code in OF_ALL:
                 raise
             failed += [(request, error) for request in fit]
             continue
