@@ -18,8 +18,8 @@ from patchhub.editing.targets.problem import TargetSettings
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 _EASED, _CLOSE = 0.1, 0.01
 """PMET: weight of the NLL once all labels are likeliest, and the drift at which it then stops."""
-_LOOK = 4
-"""Steps between two looks of the host at a device's flags."""
+_LOOK = {"cpu": 1, "cuda": 4}
+"""Steps between two looks of the host at a device's flags: it waits for a GPU each time."""
 
 
 class Descent:
@@ -58,7 +58,7 @@ class Descent:
 
     def run(self) -> tuple[Tensor, list[tuple[float, ...]]]:
         """Every problem's δ ``(b, k, d)`` and losses; the last is not finite where it diverged."""
-        every = 1 if self._delta.device.type == "cpu" else _LOOK
+        every = _LOOK.get(self._delta.device.type, 1)
         for step in range(1, self._settings.steps):
             point = self._delta.detach().requires_grad_()
             with torch.enable_grad():

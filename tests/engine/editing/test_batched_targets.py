@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 
-from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets, wanted_for
+from patchhub.editing.targets import (
+    Target,
+    TargetSettings,
+    Wanted,
+    descent,
+    find_targets,
+    wanted_for,
+)
 from patchhub.editing.targets.batch import Batch, rows_of
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
@@ -82,6 +90,24 @@ def test_a_batch_equals_one_by_one_with_stops_at_different_steps(family: str, si
     together = find(family, problems, settings, site=site)
     for found, expected in zip(together, alone, strict=True):
         assert_same(found, expected)
+
+
+def test_looking_seldom_at_who_is_done_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: what is done, and what diverged, stays in the batch for some steps."""
+    problems = [wanted(request) for request in ALL]
+    free = TargetSettings(steps=8, lr=0.1, stop_loss=0.0, weight_decay=0.0)
+    losses = [one.losses for one in find("gpt2", problems, free) if isinstance(one, Target)]
+    settings = replace(free, stop_loss=sorted(loss[3] for loss in losses)[2])
+    usual = find("gpt2", problems, settings)
+    assert len({len(one.losses) for one in usual if isinstance(one, Target)}) > 1
+    monkeypatch.setitem(descent._LOOK, "cpu", 3)
+    for found, expected in zip(find("gpt2", problems, settings), usual, strict=True):
+        assert_same(found, expected)
+    wild = TargetSettings(
+        steps=7, lr=1e200, clamp=1e308, stop_loss=max(x[0] for x in losses) - 1e-6
+    )
+    codes = [isinstance(one, InvalidInputError) for one in find("gpt2", problems, wild)]
+    assert sorted(codes) == [False, False, False, True]
 
 
 @pytest.mark.parametrize("memory", [1, 150_000, None])
