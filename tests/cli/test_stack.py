@@ -134,6 +134,17 @@ def test_what_cannot_be_solved_is_said_and_changes_nothing(
     refused("E107", 7, "stack", "resolve", "nobody")
 
 
+def test_a_patch_does_not_go_with_one_it_stands_for(
+    stack: str, data: Data, refused: Callable[..., str]
+) -> None:
+    data("stack", "resolve", stack)
+    data("stack", "resolve", stack, "--without", "jon")
+    assert "prod-joint@2" in refused("E306", 4, "apply", "mira", "--stack", stack)
+    data("apply", "oslo", "--stack", "other")
+    told = refused("E306", 4, "apply", "prod-joint@1", "--stack", "other")
+    assert "which stands for the other" in told
+
+
 def test_what_is_solved_already_is_not_solved_again(
     stack: str, data: Data, refused: Callable[..., str]
 ) -> None:

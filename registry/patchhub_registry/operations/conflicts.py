@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from patchhub.errors import ConflictError, IntegrityError, PatchHubError
+from patchhub.errors import ConflictError, IntegrityError, NotFoundError, PatchHubError
 from patchhub.manifest import Algebra
 from patchhub_registry.operations import facts
 
@@ -69,7 +69,8 @@ class Rules:
             return [Conflict.refusal("K6", ref, _other_base(state, patch))]
         if patch.id in state.ids:
             return [Conflict.refusal("K2", ref, _twice(state, ref, _ref(state.items, patch.id)))]
-        return [*self._facts(state, patch), *self._tensors(state, patch), *_context(state, patch)]
+        twice = [*self._facts(state, patch), *self._stands_for(state, patch)]
+        return [*twice, *self._tensors(state, patch), *_context(state, patch)]
 
     def on_revert(self, after: StackState, item: StackItem) -> list[Conflict]:
         """What stands on a patch that was taken out."""
@@ -108,6 +109,28 @@ class Rules:
                     yield Conflict.refusal("K1", patch.ref, error)
             if both and patch.manifest.content == there.patch.manifest.content:
                 yield Conflict.refusal("K2", patch.ref, _twice(state, patch.ref, item.ref))
+
+    def _stands_for(self, state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
+        """K2: a patch and one that stands for it would make the same edits twice."""
+        mine = self._superseded(patch)
+        for item in state.items:
+            if item.id in mine or patch.id in self._superseded(self._of(item.ref).patch):
+                yield Conflict.refusal("K2", patch.ref, _same_edits(state, patch.ref, item.ref))
+
+    def _superseded(self, patch: PatchRecord) -> set[str]:
+        """Ids of all patches that one stands for, also through others."""
+        found: set[str] = set()
+        wanted = list(patch.manifest.supersedes)
+        while wanted:
+            one = wanted.pop()
+            if one in found:
+                continue
+            found.add(one)
+            try:
+                wanted += self._registry.resolve(one).manifest.supersedes
+            except NotFoundError:  # of another registry
+                continue
+        return found
 
     def _tensors(self, state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
         """K3: the same tensor."""
@@ -151,6 +174,16 @@ def _context(state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
         return
     error = ConflictError("E302", text, hint="compute it again on top of this stack")
     yield Conflict.refusal("K5", patch.ref, error)
+
+
+def _same_edits(state: StackState, ref: str, there: str) -> ConflictError:
+    return ConflictError(
+        "E306",
+        f"stack {state.name} has these edits already",
+        expected=f"one of {ref} and {there}, which stands for the other",
+        found=there,
+        hint=f"patchhub revert {there} --stack {state.name}",
+    )
 
 
 def _twice(state: StackState, ref: str, there: str) -> ConflictError:
