@@ -98,6 +98,6 @@ def test_what_makes_no_sense(
     [("4096", 4096), ("4K", 4096), ("1.5GiB", 1.5 * 2**30), ("2 mb", 2**21), ("1T", 2**40)],
 )
 def test_bytes(text: str, value: float) -> None:
-    from patchhub_cli.commands.advise import size
+    from patchhub_cli.options import size
 
     assert size(text) == value
