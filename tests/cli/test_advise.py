@@ -64,6 +64,13 @@ def test_nothing_meets_all(bench: Path, run: Run) -> None:
     assert body["data"]["ranking"][0]["state"] == {"experiment": "batch", "size": 5, "step": 5}
 
 
+def test_the_directory_above_stands_for_all_in_it(bench: Path, run: Run) -> None:
+    every = sorted(file.parent for file in bench.glob("*/results.json"))
+    above, named = run("advise", bench, "--json"), run("advise", *every, "--json")
+    assert (above.exit_code, len(every)) == (named.exit_code, 2)
+    assert json.loads(above.stdout)["data"] == json.loads(named.stdout)["data"]
+
+
 def test_reading_results_needs_no_torch(bench: Path) -> None:
     code = (
         "import sys\n"

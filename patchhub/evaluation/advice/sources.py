@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.evaluation.results import PROVENANCE, Provenance, Results
+from patchhub.evaluation.results import PROVENANCE, Provenance, Results, found_in
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,13 @@ class Source:
 
 
 def read_sources(paths: Iterable[Path]) -> tuple[Source, ...]:
-    """The results in some directories (or files), with the provenance beside them.
+    """The results in some directories, right below them, or in files, with their provenance.
 
     Raises:
         NotFoundError: E109. InvalidInputError: E154.
     """
-    return tuple(_source(path) for path in paths)
+    places = (found_in([path]) if path.is_dir() else [path] for path in paths)
+    return tuple(_source(place) for inner in places for place in inner)
 
 
 def _source(path: Path) -> Source:
