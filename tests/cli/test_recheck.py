@@ -9,7 +9,7 @@ import pytest
 
 from patchhub_registry import Registry
 from tests.cli.conftest import FT, STRICT, Data, Run, head
-from tests.cli.test_modes import commits, facts, wary
+from tests.cli.test_modes import LIVES, commits, facts, wary
 
 __all__ = ["facts", "wary"]
 
@@ -76,3 +76,16 @@ def test_a_rollback_needs_neither_guard_nor_base(
     assert bare.exit_code == 0, bare.output
     assert "warning: s-3@1 was computed on top of s-2@1: check it again" in bare.stderr
     assert commits(before) == 1
+
+
+def test_a_request_is_asked_once_with_every_probe_ever_given(
+    registry: Path, facts: Path, data: Data
+) -> None:
+    made = data("edit", *FT, facts, *SEQUENCE, "10")["edits"]
+    data("apply", *(one["ref"] for one in made), "--stack", "prod")
+    more = {"kind": "neighbourhood", "prompt": "Jon Arvel lives in"}
+    (registry.parent / "more.json").write_text(json.dumps({**LIVES, "probes": [more]}))
+    data("check", "s-2@1", "--stack", "prod", "--requests", "../more.json")
+    first, _ = data("revert", "s-1@1", "--stack", "prod")["rechecked"]
+    counts = {each["measure"]: each["n"] for each in first["verdict"]["measurements"]}
+    assert (counts["target"], counts["neighbourhood"]) == (1, 2)

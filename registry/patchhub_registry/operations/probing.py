@@ -9,7 +9,8 @@ file. Personal edits do not come into a registry at all, so neither do their pro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from patchhub import canonical
@@ -56,17 +57,32 @@ def base_probes(
 def known_requests(
     registry: Registry, patches: Sequence[Patch]
 ) -> dict[str, tuple[EditRequest, ...]]:
-    """By patch id, the requests of patches with the probes that were once given for them."""
+    """By patch id, the requests of patches with all probes that were ever given for them."""
     from patchhub.request import EditRequest
 
     return {
-        patch.id: tuple(
+        patch.id: merged(
             EditRequest.from_json(one, what=f"probes of {patch.short}")
             for said in _kept(registry, _subject(patch))
             for one in said["requests"]
         )
         for patch in patches
     }
+
+
+def merged(requests: Iterable[EditRequest]) -> tuple[EditRequest, ...]:
+    """Each request once, in the order they first come in, with every probe of its doubles.
+
+    Two requests are the same if their digests are, which probes are no part of.
+    """
+    found: dict[str, EditRequest] = {}
+    for one in requests:
+        digest = one.digest()
+        first = found.setdefault(digest, one)
+        probes = tuple(dict.fromkeys((*first.probes, *one.probes)))
+        if probes != first.probes:
+            found[digest] = replace(first, probes=probes)
+    return tuple(found.values())
 
 
 def probe_statements(

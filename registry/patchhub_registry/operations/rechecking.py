@@ -94,6 +94,7 @@ def recheck(
     loaded = models.load(registry, base, device=device, progress=progress)
     patches = {patch.id: patch for patch in models.stack_patches(registry, state)}
     policy, waived = guarding.policy_of(registry), _waived(registry, state)
+    known = probing.known_requests(registry, list(patches.values()))
     found: list[Rechecked] = []
     statements: list[Statement] = []
     for item in items:
@@ -102,7 +103,7 @@ def recheck(
             registry,
             loaded,
             patch,
-            probing.known_requests(registry, [patch])[patch.id] or patch.requests,
+            probing.merged((*patch.requests, *known[patch.id])),
             stack=[other for other in patches.values() if other.id != patch.id],
             policy=policy,
             waive=waived.get(item.ref),
