@@ -179,15 +179,18 @@ class EditRequest:
         if self.id:
             _check_text("id", self.id)
 
+    @property
+    def question(self) -> tuple[Format, str]:
+        """What two requests share that put the same to the model: the prompt in its format."""
+        return self.format, self.prompt
+
     def subject_span(self) -> tuple[int, int]:
         """Character span of the subject in the prompt.
 
-        Of several occurrences the only one that does not lie inside a longer word is meant ("Ann"
-        in "Annabel and Ann").
+        Of several the only one that is no part of a longer word is meant ("Ann" in "Annabel, Ann").
 
         Raises:
-            InvalidInputError: E134 without a subject, E132 when it does not occur, E133 when it is
-                not clear which occurrence is meant.
+            InvalidInputError: E134, no subject; E132, it does not occur; E133, it is unclear where.
         """
         if self.subject is None:
             raise InvalidInputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from patchhub.errors import InvalidInputError
-from patchhub.request import EditRequest
+from patchhub.request import EditRequest, Format
 
 
 def check_agreement(requests: Sequence[EditRequest]) -> None:
@@ -17,9 +17,9 @@ def check_agreement(requests: Sequence[EditRequest]) -> None:
     Raises:
         InvalidInputError: E136.
     """
-    wanted: dict[str, str] = {}
+    wanted: dict[tuple[Format, str], str] = {}
     for request in requests:
-        target = wanted.setdefault(request.prompt, request.target)
+        target = wanted.setdefault(request.question, request.target)
         if target != request.target:
             raise InvalidInputError(
                 "E136",

@@ -16,7 +16,7 @@ from patchhub.editing.keys import Prompts
 from patchhub.editing.targets import Wanted, wanted_for
 from patchhub.editing.templates import BARE, ContextTemplates
 from patchhub.errors import InvalidInputError
-from patchhub.request import EditRequest
+from patchhub.request import EditRequest, Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def gather(
         Groups, and the requests whose tokens do not line up (E143).
     """
     templates = contexts_of(context, contexts)
-    parts: dict[str, dict[str, Wanted]] = {}
+    parts: dict[str, dict[tuple[Format, str], Wanted]] = {}
     members: dict[str, list[int]] = {}
     failed: Failed = []
     for number, request in enumerate(requests):
@@ -70,7 +70,7 @@ def gather(
             failed.append((number, error))
             continue
         # The same prompt twice counts once.
-        parts.setdefault(subject, {})[request.prompt] = wanted
+        parts.setdefault(subject, {})[request.question] = wanted
         members.setdefault(subject, []).append(number)
     return [_group(members[name], list(found.values())) for name, found in parts.items()], failed
 

@@ -121,8 +121,8 @@ def replayed(
 
     A request that is no row for this method (another one could edit it) is not trained on.
     """
-    latest = {r.prompt: r for patch in context.below for r in patch.requests}
-    old = [r for r in latest.values() if r.prompt not in {new.prompt for new in requests}]
+    latest = {r.question: r for patch in context.below for r in patch.requests}
+    old = [r for r in latest.values() if r.question not in {new.question for new in requests}]
     order = torch.randperm(len(old), generator=context.generator).tolist() if old else []
     rows: list[Labelled] = []
     for i in order[: settings.replay]:

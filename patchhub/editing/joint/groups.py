@@ -40,7 +40,7 @@ class Settled:
 def settled(requests: Iterable[EditRequest]) -> Settled:
     """Let later requests replace earlier ones on the same fact.
 
-    The same fact is the same prompt or, with another target, the same subject and relation: what
+    The same fact is the same question or, with another target, the same subject and relation: what
     the rules of a stack call a contradiction.
 
     Args:
@@ -62,7 +62,7 @@ def group_name(requests: Sequence[EditRequest]) -> str:
 
 
 def _same_fact(a: EditRequest, b: EditRequest) -> bool:
-    if a.prompt == b.prompt:
+    if a.question == b.question:
         return True
     named = a.subject is not None and a.relation is not None
     return named and (a.subject, a.relation) == (b.subject, b.relation) and a.target != b.target

@@ -27,7 +27,7 @@ def _asked(case: Case, measure: str) -> list[Asked]:
         r for below in case.below if not near or _shared(case, below) for r in below.requests
     )
     # Of several edits of one prompt the latest is the one to keep.
-    latest = {request.prompt: request for request in requests}
+    latest = {request.question: request for request in requests}
     return [
         Asked(question(request, prompt, accepted, request.target_old))
         for request in latest.values()
@@ -52,7 +52,7 @@ def _wordings(request: EditRequest, *, probes: bool) -> Iterator[tuple[str, tupl
 
 
 def _replaces(new: EditRequest, old: EditRequest) -> bool:
-    if new.prompt == old.prompt:
+    if new.question == old.question:
         return True
     same_subject = new.subject is not None and new.subject == old.subject
     return same_subject and new.relation is not None and new.relation == old.relation

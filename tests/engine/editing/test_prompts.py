@@ -7,13 +7,17 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from patchhub.editing.editor import run_editor
+from patchhub.editing.gather import gather
 from patchhub.editing.labels import labelled
 from patchhub.editing.prompts import prompt_of
 from patchhub.editing.targets import wanted_for
 from patchhub.editing.templates import ContextTemplates
 from patchhub.errors import InvalidInputError
+from patchhub.methods.locft_bf import EDITOR as FT
+from patchhub.methods.locft_bf import LocFtBfSettings, replayed, row_of
 from patchhub.request import EditRequest, Format
-from tests.engine.editing.support import pico_base
+from tests.engine.editing.support import pico_base, pico_context
 from tests.pico import END, pico_tokenizer
 
 TEMPLATE = (
@@ -65,6 +69,20 @@ def test_a_chat_request_teaches_the_answer_behind_the_template() -> None:
     assert text_of(chatty(), plain.labels) == " Oslo"
     assert torch.tensor(row.slots).diff().eq(1).all()
     assert row.ids[: len(plain.ids)] != plain.ids
+
+
+def test_a_message_and_plain_text_with_the_same_words_are_both_learnt() -> None:
+    plain, chat = (replace(one, prompt="Where was Mira born?") for one in (PLAIN, CHAT))
+    context = pico_context("gpt2", templates=CONTEXTS)
+    context = replace(context, base=replace(context.base, tokenizer=chatty()))
+    (group,), failed = gather(context, [plain, chat, plain], len(CONTEXTS.texts))
+    assert (failed, group.requests) == ([], (0, 1, 2))
+    rows = [wanted_for(chatty(), CONTEXTS, [one]).rows for one in (plain, chat)]
+    assert group.wanted.rows == (*rows[0], *rows[1])
+    below = replace(context, below=(run_editor(FT, context, [plain], {"layer": 0, "steps": 1}),))
+    settings = LocFtBfSettings(layer=0, replay=1)
+    assert replayed(below, [chat], settings) == [row_of(context.base, plain, settings)]
+    assert replayed(below, [plain], settings) == []
 
 
 def test_a_tokenizer_without_template_cannot_ask() -> None:

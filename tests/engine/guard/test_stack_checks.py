@@ -13,7 +13,7 @@ from patchhub.guard.measurement import Finding
 from patchhub.guard.probes import BaseProbes
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
-from patchhub.request import EditRequest, Probe, ProbeKind
+from patchhub.request import EditRequest, Format, Probe, ProbeKind
 from tests.engine.guard.said import REQUEST, Said, find
 from tests.engine.patches import build, dense, low_rank, site
 
@@ -29,11 +29,18 @@ def test_retention_of_the_stack_below() -> None:
         earlier("Eva owns an", "owl", "Eva"),  # did not hold before either
         earlier("Mira Tolven comes from", "Rome", "Mira Tolven", "born_in"),  # replaced
         EditRequest(REQUEST.prompt, "Rome"),  # replaced
+        EditRequest("Jon owns a", "cat", "Jon", format=Format.CHAT),  # another question
+        EditRequest(REQUEST.prompt, "Rome", format=Format.CHAT),  # so it is, not replaced
     )
     case = Case((REQUEST,), BaseProbes(), below=(Below(low_rank(), requests),))
-    before = {"Jon owns a": "dog", "Ada owns a": "fox", "Eva owns an": "ant"}
+    before = {
+        "Jon owns a": "dog",
+        "Ada owns a": "fox",
+        "Eva owns an": "ant",
+        REQUEST.prompt: "Rome",
+    }
     found = find("retention", "stack", before, {**before, "Ada owns a": "cow"}, case)
-    assert (found.n, found.value, found.details["asked"]) == (2, 0.5, 3)
+    assert (found.n, found.value, found.details["asked"]) == (3, 2 / 3, 5)
     assert [f.prompt for f in found.failures] == ["Ada owns a"]
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 
+import pytest
+
+from patchhub.editing.agreement import check_agreement
 from patchhub.editing.joint.groups import group_name, settled
-from patchhub.request import Probe, ProbeKind
+from patchhub.errors import InvalidInputError
+from patchhub.request import Format, Probe, ProbeKind
 from tests.engine.joint.support import BORN, LIVES, MAYOR, request
 
 
@@ -34,6 +38,17 @@ def test_the_same_relation_in_other_words_disagrees_too() -> None:
     agreeing = replace(words, target=BORN.target)
     assert settled((BORN, agreeing)).replaced == ()
     assert len(settled((BORN, agreeing)).kept) == 2
+
+
+def test_a_chat_message_and_plain_text_are_two_questions() -> None:
+    chat = replace(BORN, target="Oslo", relation=None, format=Format.CHAT)
+    plain = replace(BORN, relation=None)
+    assert chat.question != plain.question
+    check_agreement((plain, chat))
+    with pytest.raises(InvalidInputError, match="E136"):
+        check_agreement((chat, replace(chat, target="Rome")))
+    assert len(settled((plain, chat)).kept) == 2
+    assert settled((chat, replace(chat, target="Rome"))).replaced == (chat,)
 
 
 def test_what_is_asked_twice_is_asked_once() -> None:
