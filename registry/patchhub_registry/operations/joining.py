@@ -1,13 +1,15 @@
 """One patch in the place of several: computed on the bare base, judged, and put into the stack.
 
-The patch is committed with its verdict first, where nobody looks for it yet. Then, in one commit,
-the patches it stands for leave the stack and it enters; a model directory follows in the same step.
+What can be refused is, before anything is computed. The patch is committed with its verdict first,
+where nobody looks for it yet. Then, in one commit, the patches it stands for leave the stack and it
+enters; a model directory follows in the same step. Where that fails, the same command goes on with
+the patch that is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from patchhub.errors import ConflictError, InvalidInputError
 from patchhub_registry.operations import facts, guarding, keeping, localfiles, models, statistics
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.conflicts import Rules
+from patchhub_registry.operations.restoring import ENTERS, LEAVES
 from patchhub_registry.operations.task import Edit, Made, Task
 from patchhub_registry.operations.together import Together
 from patchhub_registry.schema import Op
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
-
-LEAVES, ENTERS = "superseded", "joint-solve"
-"""Reasons of the entries: of patches that leave for one that stands for them, and of that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,19 @@ class Joining:
             InvalidInputError: An edit made before cannot be made again; what the method says.
         """
         self._check_facts()
+        self._check_places(model)
         base = self.task.load()
         recalled, made = self._made(base, waive)
         if commit and not made.passed:
             raise guarding.RefusedError(made.judged.verdict, self.task.label)
-        edit = keeping.keep_one(self.task, base, made, said=said, commit=commit, out=out)
-        changed = None if edit.ref is None else self._exchange(edit.ref, model)
+        if not commit:
+            edit = keeping.keep_one(self.task, base, made, said=said, commit=False, out=out)
+            return Joined(self.together, edit, None, recalled)
+        edit = keeping.keep_again(self.task, base, made, said=said)
+        changed = self._exchange(str(edit.ref), model)
+        if out is not None:  # last: a directory that is taken would keep the command from going on
+            made.patch.write(Path(out))
+            edit = replace(edit, directory=Path(out))
         return Joined(self.together, edit, changed, recalled)
 
     def _made(self, base: LoadedBase, waive: Mapping[str, str] | None) -> tuple[int, Made]:
@@ -124,8 +131,7 @@ class Joining:
     def _exchange(self, ref: str, model: str | Path | None) -> Changed:
         """Take out what the patch stands for and push it, in one commit."""
         registry, before = self.task.registry, self.together.before
-        patch, leaving = registry.resolve(ref), self.together.leaving
-        changes = [Change(Op.REVERT, item.ref, reason=LEAVES) for item in leaving]
+        patch, leaving, changes = registry.resolve(ref), self.together.leaving, self._leaving
         there = registry.preview(before, changes)
         rules = Rules(registry)
         conflicts = rules.on_push(there, patch)
@@ -151,6 +157,23 @@ class Joining:
             warnings=[each.text for each in conflicts if each.rule == "K8"],
             policy=self.policy,
         )
+
+    @property
+    def _leaving(self) -> list[Change]:
+        return [Change(Op.REVERT, one.ref, reason=LEAVES) for one in self.together.leaving]
+
+    def _check_places(self, model: str | Path | None) -> None:
+        """Refuse what the exchange would be refused for, before anything is computed."""
+        from patchhub.checkpoint.place import place_of
+
+        if model is not None:
+            place_of(Path(model)).refuse_foreign()
+        registry = self.task.registry
+        there, rules = registry.preview(self.together.before, self._leaving), Rules(registry)
+        for item in self.together.leaving:
+            for conflict in rules.on_revert(there, item):
+                if conflict.error is not None:
+                    raise conflict.error
 
     def _check_facts(self) -> None:
         """Refuse what a patch that stays says otherwise, before anything is computed."""

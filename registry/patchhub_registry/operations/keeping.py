@@ -91,6 +91,11 @@ def keep_all(
     return tuple(_edit(task, m, refs.get(m.patch.id), inside.get(m.name)) for m in made)
 
 
+def keep_again(task: Task, base: LoadedBase, made: Made, *, said: Mapping[str, Json]) -> Edit:
+    """Commit a patch, or only the new verdict of one that the registry has under whatever name."""
+    return _edit(task, made, _committed(task, base, [made], said)[made.patch.id], None)
+
+
 def _committed(
     task: Task, base: LoadedBase, made: Sequence[Made], said: Mapping[str, Json]
 ) -> dict[str, str]:

@@ -1,0 +1,64 @@
+"""Edits solved together: what goes on after a failure, what comes back, by whose policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patchhub_registry import Registry
+from tests.cli.conftest import Data, Run
+from tests.cli.test_stack import ROME, built, registry, stack
+
+__all__ = ["built", "registry", "stack"]
+
+
+def held(name: str = "prod") -> list[str]:
+    return [item.ref for item in Registry.open().stack(name).items]
+
+
+def test_a_solve_can_be_repeated_after_its_rollback(stack: str, data: Data, run: Run) -> None:
+    first = data("stack", "resolve", stack)
+    data("revert", "prod-joint", "--stack", stack)
+    again = data("stack", "resolve", stack)
+    assert (again["ref"], again["id"]) == (first["ref"], first["id"])
+    assert held() == ["born@1", "prod-joint@1"]
+    assert run("verify").exit_code == 0
+
+
+def test_a_directory_of_others_is_refused_before_anything_is_computed(
+    registry: Path, stack: str, data: Data, refused: Callable[..., str]
+) -> None:
+    (registry.parent / "taken").mkdir()
+    refused("E308", 4, "stack", "resolve", stack, "--model", "../taken")
+    assert data("stack", "resolve", stack, "--model", "../model")["ref"] == "prod-joint@1"
+
+
+def test_a_solve_goes_on_with_the_patch_that_an_interrupted_one_left(
+    registry: Path, data: Data, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("edit", *ROME, "../mira.json", "--mode", "joint", "--stack", "new", "--out", "../o")
+    with monkeypatch.context() as patch:
+        patch.setattr("patchhub_registry.operations.joining.change", lambda *a, **k: 1 / 0)
+        assert run(*command).exit_code != 0
+    assert data("show", "new-joint@1")
+    assert data(*command)["ref"] == "new-joint@1"
+    assert (registry.parent / "o").is_dir()
+
+
+def test_only_what_it_displaced_comes_back(stack: str, data: Data) -> None:
+    data("stack", "resolve", stack)
+    data("apply", "mira", "--stack", "other")
+    data("revert", "mira", "--stack", "other")
+    data("apply", "prod-joint", "--stack", "other")
+    assert data("revert", "prod-joint", "--stack", "other")["patches"] == []
+
+
+def test_two_solves_are_taken_back_one_after_the_other(stack: str, data: Data) -> None:
+    data("stack", "resolve", stack)
+    data("stack", "resolve", stack, "--without", "jon")
+    data("revert", "prod-joint", "--stack", stack)
+    assert held() == ["born@1", "prod-joint@1"]
+    data("revert", "prod-joint", "--stack", stack)
+    assert held() == ["born@1", "mira@1", "jon@1", "oslo@1"]
