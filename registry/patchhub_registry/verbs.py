@@ -144,11 +144,18 @@ class Verbs(Questions):
             progress=progress,
         )
 
-    def apply_plan(self, file: str | Path, *, progress: Progress | None = None) -> Changed:
+    def apply_plan(
+        self,
+        file: str | Path,
+        *,
+        check: bool = True,
+        device: str = "cpu",
+        progress: Progress | None = None,
+    ) -> Changed:
         """See `patchhub_registry.operations.planned.apply_plan`."""
         from patchhub_registry.operations.planned import apply_plan
 
-        return apply_plan(self._registry, file, progress=progress)
+        return apply_plan(self._registry, file, check=check, device=device, progress=progress)
 
     def gc(
         self,

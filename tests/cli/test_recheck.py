@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from patchhub.errors import InvalidInputError
 from patchhub_registry import Registry
-from tests.cli.conftest import FT, STRICT, Data, Run, head
+from patchhub_registry.operations import guarding
+from tests.cli.conftest import FT, LENIENT, STRICT, Data, Run, head
 from tests.cli.test_modes import LIVES, commits, facts, wary
 
 __all__ = ["facts", "wary"]
@@ -52,6 +54,38 @@ def test_a_no_after_a_rollback_is_told_and_the_rollback_holds(
     assert [item.ref for item in Registry.open().stack("prod").items] == ["s-2@1", "s-3@1"]
 
 
+def test_an_error_after_a_rollback_does_not_hide_it(
+    registry: Path, facts: Path, run: Run, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = data("edit", *FT, facts, *SEQUENCE, "11")["edits"]
+    data("apply", *(one["ref"] for one in made), "--stack", "prod")
+
+    def fail(*_: object, **__: object) -> None:
+        raise InvalidInputError("E150", "a probe is too long")
+
+    monkeypatch.setattr(guarding, "judge", fail)
+    result = run("revert", "s-1@1", "--stack", "prod")
+    assert result.exit_code == 0, result.output
+    assert "warning: s-2@1 was computed on top of s-1@1: check it again" in result.stderr
+    assert "warning: not checked again: E150 a probe is too long" in result.stderr
+    assert [item.ref for item in Registry.open().stack("prod").items] == ["s-2@1", "s-3@1"]
+
+
+def test_a_saved_plan_to_revert_asks_the_guard_as_revert_does(
+    registry: Path, facts: Path, run: Run, data: Data
+) -> None:
+    made = data("edit", *FT, facts, *SEQUENCE, "12")["edits"]
+    data("apply", *(one["ref"] for one in made), "--stack", "prod")
+    data("plan", "s-1@1", "--revert", "--stack", "prod", "--out", "../one.plan")
+    out = data("apply", "--plan", "../one.plan")
+    assert [one["ref"] for one in out["rechecked"]] == ["s-2@1", "s-3@1"]
+    data("plan", "s-2@1", "--revert", "--stack", "prod", "--out", "../two.plan")
+    quiet = run("apply", "--plan", "../two.plan", "--no-check")
+    assert quiet.exit_code == 0, quiet.output
+    assert "warning: s-3@1 was computed on top of s-2@1: check it again" in quiet.stderr
+    assert run("apply", "s-2@1", "--stack", "prod", "--no-check").exit_code == 2
+
+
 def test_what_was_waived_stays_waived(registry: Path, facts: Path, data: Data) -> None:
     Registry.open().add_policy(STRICT.encode())
     waived = ("--waive", "reliability", "--reason", "weak")
@@ -60,6 +94,10 @@ def test_what_was_waived_stays_waived(registry: Path, facts: Path, data: Data) -
     for one in data("revert", "s-1@1", "--stack", "prod")["rechecked"]:
         assert one["verdict"]["waived"] == {"reliability": "weak"}
         assert one["verdict"]["passed"]
+    without = LENIENT.replace("reliability.target", "generalization.paraphrase")
+    Registry.open().add_policy(without.encode())
+    (last,) = data("revert", "s-2@1", "--stack", "prod")["rechecked"]
+    assert last["verdict"]["waived"] == {}  # a check that this policy does not have
 
 
 def test_a_rollback_needs_neither_guard_nor_base(
@@ -70,11 +108,15 @@ def test_a_rollback_needs_neither_guard_nor_base(
     quiet = run("revert", "s-1@1", "--stack", "prod", "--no-check")
     assert quiet.exit_code == 0, quiet.output
     assert "warning: s-2@1 was computed on top of s-1@1: check it again" in quiet.stderr
+    head_now = head(registry)
+    wrong = run("revert", "s-2@1", "--stack", "prod", "--device", "nowhere")
+    assert (wrong.exit_code, "E152" in wrong.stderr, head(registry)) == (9, True, head_now)
     (registry / ".patchhub/local.json").unlink()
     before = head(registry)
     bare = run("revert", "s-2@1", "--stack", "prod")
     assert bare.exit_code == 0, bare.output
     assert "warning: s-3@1 was computed on top of s-2@1: check it again" in bare.stderr
+    assert "warning: not checked again: E109" in bare.stderr
     assert commits(before) == 1
 
 

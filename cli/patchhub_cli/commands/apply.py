@@ -9,6 +9,7 @@ import click
 from patchhub_cli import completing
 from patchhub_cli.changes import changed_reply
 from patchhub_cli.main import verb
+from patchhub_cli.options import device_option
 from patchhub_cli.output import Reply
 from patchhub_cli.session import Session
 
@@ -36,6 +37,8 @@ from patchhub_cli.session import Session
     type=click.Path(path_type=Path),
     help="Do what this file of `patchhub plan --out` says, if nothing has changed since.",
 )
+@click.option("--no-check", is_flag=True, help="With a plan to revert: as for `revert`.")
+@device_option
 def command(
     session: Session,
     refs: tuple[str, ...],
@@ -43,6 +46,8 @@ def command(
     model: Path | None,
     override: str | None,
     saved: Path | None,
+    no_check: bool,
+    device: str,
 ) -> Reply:
     """Push REFs onto a stack; with --model the directory changes in the same step.
 
@@ -53,10 +58,14 @@ def command(
 
     if (stack is None) == (saved is None) or (saved and (refs or model or override)):
         raise click.UsageError("apply takes --stack with REFs or --model, or --plan alone")
+    if no_check and saved is None:
+        raise click.UsageError("--no-check goes with --plan: `apply` asks the guard nothing")
     registry = session.registry()
     with session.progress() as progress:
         if saved is not None:
-            changed = apply_plan(registry, saved, progress=progress)
+            changed = apply_plan(
+                registry, saved, check=not no_check, device=device, progress=progress
+            )
         else:
             changed = apply(
                 registry, refs, stack=str(stack), model=model, override=override, progress=progress

@@ -16,6 +16,7 @@ from patchhub.errors import ConflictError, InvalidInputError, NotFoundError, Pat
 from patchhub.fields import Fields, InFile
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.plan import Plan, plan
+from patchhub_registry.operations.revert import carry_out
 
 if TYPE_CHECKING:
     from patchhub.canonical import Json
@@ -39,13 +40,20 @@ def save_plan(made: Plan, file: str | Path) -> None:
 
 
 def apply_plan(
-    registry: Registry, file: str | Path, *, progress: Progress | None = None
+    registry: Registry,
+    file: str | Path,
+    *,
+    check: bool = True,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Changed:
     """Do what a plan says, if it would be the same plan today.
 
     Args:
         registry: The registry it was made in.
         file: What `save_plan` wrote.
+        check: Of a plan to revert, ask the guard what `revert` asks it.
+        device: Where the guard's model computes.
         progress: Called with the phase, units done, units in all.
 
     Raises:
@@ -69,6 +77,11 @@ def apply_plan(
             )
     if again.refused is not None:
         raise again.refused
+    if again.op == "revert":
+        where = again.directory
+        return carry_out(
+            registry, again.intent, model=where, check=check, device=device, progress=progress
+        )
     return change(
         registry,
         again.before,

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchhub.errors import GuardRefusedError
+from patchhub.errors import DeniedError, GuardRefusedError, InvalidInputError
 from patchhub_registry.operations import guarding, models, probing
 from patchhub_registry.schema import Op
 
 if TYPE_CHECKING:
+    from patchhub.guard.policy import Policy
     from patchhub.guard.verdict import Verdict
     from patchhub_registry.entry import StackItem
     from patchhub_registry.operations.localfiles import Progress
@@ -76,7 +77,8 @@ def recheck(
 ) -> tuple[Rechecked, ...]:
     """Measure patches on the rest of their stack; the verdicts are committed.
 
-    The registry's policy judges; what was waived when a patch entered the stack stays waived.
+    The registry's policy judges; what was waived when a patch entered the stack stays waived, as
+    far as that policy has such a check and lets it be waived.
 
     Args:
         registry: The registry.
@@ -106,7 +108,7 @@ def recheck(
             probing.merged((*patch.requests, *known[patch.id])),
             stack=[other for other in patches.values() if other.id != patch.id],
             policy=policy,
-            waive=waived.get(item.ref),
+            waive=_valid(policy, waived.get(item.ref, {})),
             progress=progress,
         )
         found.append(Rechecked(item.ref, judged.verdict))
@@ -122,3 +124,17 @@ def _waived(registry: Registry, state: StackState) -> dict[str, Mapping[str, str
         for entry in registry.log(state.name)
         if entry.op is Op.PUSH and entry.patch is not None
     }
+
+
+def _valid(policy: Policy, waived: Mapping[str, str]) -> dict[str, str]:
+    """The waivers that mean something to a policy, which may be newer than they are."""
+    from patchhub.guard.judging import check_waivers
+
+    found: dict[str, str] = {}
+    for name, reason in waived.items():
+        try:
+            check_waivers(policy, {name: reason})
+        except (DeniedError, InvalidInputError):
+            continue
+        found[name] = reason
+    return found

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.errors import InvalidInputError, PatchHubError
 from patchhub_registry.operations import intent
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.rechecking import dependants, recheck
+from patchhub_registry.schema import Op
 
 if TYPE_CHECKING:
+    from patchhub_registry.operations.intent import Intent
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
 
@@ -36,7 +38,7 @@ def revert(
 
     Patches that were computed on top of them stay, and the guard is asked about those again once
     the others are out: nothing it says, and nothing that keeps it from being asked, holds a
-    rollback up.
+    rollback up or hides that it was made.
 
     Args:
         registry: The registry.
@@ -45,13 +47,14 @@ def revert(
         model: A model directory of PatchHub's that follows in the same step.
         reason: Code for the entries.
         alone: Nothing comes back: what a patch stands for leaves with it.
-        check: Ask the guard about those others; without it, or where the base is not on this
-            machine, they are named in the warnings.
+        check: Ask the guard about those others; without it, or where it cannot be asked, they are
+            named in the warnings.
         device: Where the guard's model computes.
         progress: Called with the phase, units done, units in all.
 
     Raises:
         NotFoundError: E102 to E104, E107. ConflictError: E303, E304, E305, E307, E308.
+        InvalidInputError: E152, the guard cannot be asked on such a device.
         IntegrityError: E201, E202, E206.
     """
     wanted = (refs,) if isinstance(refs, str) else tuple(refs)
@@ -59,20 +62,44 @@ def revert(
         raise InvalidInputError("E101", "say which patch to revert", expected="NAME@N")
     intended = intent.take_out(registry, wanted, stack=stack, reason=reason, alone=alone)
     intended.require()
+    return carry_out(registry, intended, model=model, check=check, device=device, progress=progress)
+
+
+def carry_out(
+    registry: Registry,
+    intended: Intent,
+    *,
+    model: str | Path | None,
+    check: bool,
+    device: str,
+    progress: Progress | None,
+) -> Changed:
+    """Do what takes patches out, then ask the guard about what was computed on top of them.
+
+    Arguments and errors as for `revert`, but for what the intent has settled.
+    """
+    before, told = intended.before, intended.conflicts
+    gone = {before.item(one.ref).id for one in intended.changes if one.op is Op.REVERT}
+    left = dependants(registry, registry.preview(before, intended.changes), gone) if check else ()
+    if left:
+        from patchhub.loading import check_device
+
+        check_device(device)  # while nothing has happened yet
     changed = change(
         registry,
-        intended.before,
+        before,
         intended.changes,
         model=model,
         progress=progress,
-        warnings=[each.text for each in intended.conflicts],
+        warnings=[each.text for each in told],
+        policy=intended.policy,
     )
-    if not check:
+    if not left:
         return changed
-    gone = {intended.before.item(ref).id for ref in wanted}
-    left = dependants(registry, changed.after, gone)
     try:
         again = recheck(registry, changed.after, left, device=device, progress=progress)
-    except NotFoundError:  # no base here to ask: the warnings stand
-        return changed
-    return replace(changed, warnings=(), rechecked=again)
+    except PatchHubError as error:  # the patches are out all the same
+        why = f"not checked again: {error.code} {error.what}"
+        return replace(changed, warnings=(*changed.warnings, why))
+    others = tuple(each.text for each in told if each.rule != "K8")
+    return replace(changed, warnings=others, rechecked=again)
