@@ -116,4 +116,5 @@ def harmonic_mean(values: Sequence[float]) -> float:
         return math.nan
     if not values or min(values) <= 0:
         return 0.0
-    return len(values) / math.fsum(1 / value for value in values)
+    least = min(values)  # the smallest numbers have no reciprocals
+    return len(values) * least / math.fsum(least / value for value in values)
