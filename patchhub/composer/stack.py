@@ -30,7 +30,7 @@ def check_stack(patches: Sequence[Patch], base: Fingerprint, weights: str) -> No
         if patch.id in seen:
             raise ConflictError("E306", f"{patch.short} is already in the stack", patch=patch.id)
         seen[patch.id] = patch
-        _check_base(patch, base, weights)
+        check_base(patch, base, weights)
     sites_of(patches)
 
 
@@ -64,7 +64,8 @@ def terms_at(tensor: str, patches: Sequence[Patch]) -> Terms:
     return [(kind_of(p.kind), p.payload[tensor]) for p in patches if tensor in p.payload]
 
 
-def _check_base(patch: Patch, base: Fingerprint, weights: str) -> None:
+def check_base(patch: Patch, base: Fingerprint, weights: str) -> None:
+    """Refuse a patch that was made for other bytes (E201)."""
     for site in patch.manifest.sites:
         entry = base.tensors.get(site.tensor)
         found = "no such tensor"

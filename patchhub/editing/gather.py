@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from patchhub.editing.dropping import OF_ALL
 from patchhub.editing.editor import EditContext
 from patchhub.editing.keys import Prompts
+from patchhub.editing.resume import check_length
 from patchhub.editing.targets import Wanted, wanted_for
 from patchhub.editing.templates import BARE, ContextTemplates
 from patchhub.errors import InvalidInputError
@@ -55,7 +57,10 @@ def gather(
         contexts: As for `contexts_of`.
 
     Returns:
-        Groups, and the requests whose tokens do not line up (E143).
+        Groups, and the requests whose tokens do not line up (E143) or that are too long (E150).
+
+    Raises:
+        InvalidInputError: E140, the model does not continue its input.
     """
     templates = contexts_of(context, contexts)
     parts: dict[str, dict[tuple[Format, str], Wanted]] = {}
@@ -65,14 +70,42 @@ def gather(
         start, end = request.subject_span()
         subject = request.prompt[start:end]
         try:
-            wanted = wanted_for(context.base.tokenizer, templates, [request])
+            wanted = wanted_of(context, templates, request)
         except InvalidInputError as error:
+            if error.code in OF_ALL:
+                raise
             failed.append((number, error))
             continue
         # The same prompt twice counts once.
         parts.setdefault(subject, {})[request.question] = wanted
         members.setdefault(subject, []).append(number)
     return [_group(members[name], list(found.values())) for name, found in parts.items()], failed
+
+
+def wanted_of(context: EditContext, templates: ContextTemplates, request: EditRequest) -> Wanted:
+    """What must come true of one request, which others with its target shall not suffer from.
+
+    Raises:
+        InvalidInputError: E132, E133, a subject; E137, a chat; E140, the model; E143, tokens do not
+            line up; E150, longer than the model's context.
+    """
+    wanted = wanted_for(context.base.tokenizer, templates, [request])
+    check_length(context.base.model, (*wanted.rows, wanted.essence))
+    return wanted
+
+
+def of_group(error: InvalidInputError, requests: Sequence[EditRequest]) -> InvalidInputError:
+    """Why none of some requests with one target can be edited: names them, if they are several."""
+    if len(requests) == 1:
+        return error
+    return InvalidInputError(
+        error.code,
+        f"{error.what}: one target for {len(requests)} requests on {requests[0].subject!r}",
+        expected=error.expected,
+        found=error.found,
+        hint=f"leave one of them out: {'; '.join(repr(one.prompt) for one in requests)}",
+        **error.data,
+    )
 
 
 def _group(requests: Sequence[int], wanted: Sequence[Wanted]) -> Group:

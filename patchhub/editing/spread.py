@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.editor import EditContext, Editor, method_record
-from patchhub.editing.gather import Group, contexts_of, gather
+from patchhub.editing.gather import Group, contexts_of, gather, of_group
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.solver import Formula as JointFormula
 from patchhub.editing.joint.solver import Metric
@@ -174,7 +174,8 @@ def found_targets(
     kept: list[tuple[Group, Target]] = []
     for group, result in zip(groups, results, strict=True):
         if isinstance(result, InvalidInputError):
-            failed += [(number, result) for number in group.requests]
+            reason = of_group(result, [requests[number] for number in group.requests])
+            failed += [(number, reason) for number in group.requests]
         else:
             kept.append((group, result))
     if not kept:

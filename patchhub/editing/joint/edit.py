@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 
-from patchhub.editing.dropping import OF_ALL
-from patchhub.editing.editor import EditContext, Editor, method_record
-from patchhub.editing.joint.entries import Entry, find_entry
+from patchhub.composer.stack import check_base
+from patchhub.editing.editor import EditContext, Editor, check_requests, method_record
+from patchhub.editing.joint.entries import Entry
+from patchhub.editing.joint.finding import Finding
 from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
-from patchhub.editing.joint.groups import Group, settled
-from patchhub.editing.joint.memory import JOINT, Remembered, remembered
+from patchhub.editing.joint.groups import settled
+from patchhub.editing.joint.memory import JOINT, remembered
 from patchhub.editing.joint.solver import JointSolver
 from patchhub.editing.keyvalues import KeyValues
-from patchhub.editing.targets import wanted_for
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind, MethodRecord
@@ -35,8 +35,11 @@ class JointEditor:
 
     Args:
         method: The method.
-        earlier: Patches whose targets need not be found again.
+        earlier: Patches whose targets need not be found again. Of their requests, those that are
+            asked for are in the new patch, or there is none.
         supersedes: Ids of the patches that the new one stands for.
+        replaced: Requests that those asked for take the place of, in the order of arrival; where
+            one of those cannot be edited, what it was to replace stays.
 
     Attributes:
         recalled: After an edit: how many targets were remembered.
@@ -45,6 +48,7 @@ class JointEditor:
     method: KeyValueEditor
     earlier: Sequence[Patch] = ()
     supersedes: Sequence[str] = ()
+    replaced: Sequence[EditRequest] = ()
     recalled: int = field(default=0, init=False)
     settles: ClassVar[bool] = True
 
@@ -64,7 +68,9 @@ class JointEditor:
 
         Raises:
             InvalidInputError: E142, there are patches below; E145, the keys depend on each other;
-                else as the method, where it can edit none of the requests.
+                else as the method, where it can edit none of the new requests, or an earlier one
+                not again.
+            IntegrityError: E201, an earlier patch is of another base; E118, it is damaged.
         """
         if context.below:
             raise InvalidInputError(
@@ -73,11 +79,13 @@ class JointEditor:
                 expected="a model without patches",
                 found=", ".join(patch.short for patch in context.below),
             )
+        for patch in self.earlier:
+            check_base(patch, context.base.fingerprint, context.base.fingerprint.weights)
         # Targets come one by one: it is their number that is told, not each one's own progress.
         form = self.method.joint(replace(context, progress=None), hparams)
         recalled = remembered(self.earlier, record_of(self.method, context, form), self.method)
-        groups = settled(requests).groups
-        entries = list(_entries(context, form, groups, recalled))
+        finding = Finding(context, form, recalled, self.earlier)
+        entries = finding.all(requests, self.replaced)
         self.recalled = sum(recalled.knows(entry.name) for entry in entries)
         return _patch(self, context, form, entries)
 
@@ -88,12 +96,28 @@ def joined_with(
     """The method with its own of some patches, which it will stand for, and all that shall hold.
 
     Raises:
-        InvalidInputError: E142, edits by the method cannot be solved together.
+        InvalidInputError: E142, edits by the method cannot be solved together; E13x, it takes none
+            of the requests.
     """
+    _check_some(method, requests)
     own = [patch for patch in patches if patch.manifest.method.name == method.name]
-    editor = JointEditor(key_value_editor(method), own, [patch.id for patch in own])
     asked = [request for patch in own for request in patch.requests]
-    return editor, settled([*asked, *requests]).kept
+    agreed = settled([*asked, *requests])
+    supersedes = [patch.id for patch in own]
+    editor = JointEditor(key_value_editor(method), own, supersedes, agreed.replaced)
+    return editor, agreed.kept
+
+
+def _check_some(method: Editor, requests: Sequence[EditRequest]) -> None:
+    """Refuse to put a new patch in the place of others where it would say nothing new."""
+    refused: list[InvalidInputError] = []
+    for request in requests:
+        try:
+            check_requests(method, [request])
+        except InvalidInputError as error:
+            refused.append(error)
+    if refused and len(refused) == len(requests):
+        raise refused[0]
 
 
 def record_of(
@@ -103,51 +127,6 @@ def record_of(
     used = method.moment_layers(context.base, form.settings)
     record = method_record(method, context, requests, form.settings, layers=used)
     return replace(record, hparams={**record.hparams, JOINT: True})
-
-
-def _entries(
-    context: EditContext, form: Form, groups: Sequence[Group], recalled: Remembered
-) -> Iterator[Entry]:
-    """The targets that are known or can be found; requests of the others are dropped."""
-    failed: list[tuple[EditRequest, InvalidInputError]] = []
-    found = 0
-    for done, group in enumerate(groups):
-        context.report("targets", done, len(groups))
-        known = recalled.entry(group)
-        fit = group if known is not None else _fitting(context, form, group, failed)
-        if not fit:
-            continue
-        try:
-            entry = known or find_entry(context, form, fit, recalled.residual(fit))
-        except InvalidInputError as error:
-            if error.code in OF_ALL:
-                raise
-            failed += [(request, error) for request in fit]
-            continue
-        found += 1
-        yield entry
-    context.report("targets", len(groups), len(groups))
-    if failed and not found:
-        raise failed[0][1]
-    for request, reason in failed:
-        context.drop(request, reason)
-
-
-def _fitting(
-    context: EditContext,
-    form: Form,
-    group: Group,
-    failed: list[tuple[EditRequest, InvalidInputError]],
-) -> Group:
-    """The requests whose tokens line up: one that does not shall not take others with it."""
-    fit: list[EditRequest] = []
-    for request in group:
-        try:
-            wanted_for(context.base.tokenizer, form.templates, [request])
-            fit.append(request)
-        except InvalidInputError as error:
-            failed.append((request, error))
-    return tuple(fit)
 
 
 def _patch(

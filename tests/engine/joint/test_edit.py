@@ -169,17 +169,6 @@ def test_targets_that_would_not_be_found_so_again_are_found_again(searches: list
     assert len(searches) == 3
 
 
-def test_a_request_that_does_not_fit_takes_no_other_with_it() -> None:
-    long = request("Mira Tolven " + "was born in " * 40 + "in", "Rome", "Mira Tolven")
-    given = replace(context(), dropped=[])
-    made = run_editor(JointEditor(ROME), given, [BORN, MAYOR, long], SETTINGS)
-    assert [one.reason.code for one in given.dropped] == ["E150"] * len(given.dropped)
-    assert {one.request for one in given.dropped} == {BORN, long}
-    assert same_bytes(made, batch(MAYOR))
-    with pytest.raises(InvalidInputError, match="E150"):
-        run_editor(JointEditor(ROME), given, [long], SETTINGS)
-
-
 def test_it_is_done_on_the_bare_base_by_methods_that_can() -> None:
     one = batch(BORN)
     with pytest.raises(InvalidInputError, match="E142"):
