@@ -75,7 +75,13 @@ def _several(made: Edits) -> Reply:
     counts = [f"{len(made.made) - len(refused)} passed", f"{len(refused)} refused"]
     counts += [f"{len(made.dropped)} left out"] if made.dropped else []
     text = table(("kept as", "name", "patch", "guard", "because of"), rows)
-    no = SomeRefusedError([(one.name, one.verdict) for one in refused]) if refused else None
+    if not refused:
+        return Reply(data, f"{text}\n{', '.join(counts)}")
+    no = SomeRefusedError(
+        [(one.name, one.verdict) for one in refused],
+        kept=sum(one.ref is not None for one in made.made),
+        written=any(one.directory is not None for one in refused),
+    )
     return Reply(data, f"{text}\n{', '.join(counts)}", no)
 
 

@@ -104,16 +104,20 @@ def test_one_no_does_not_lose_the_others(registry: Path, facts: Path, wary: None
     assert shown.exit_code == 3
     assert "2 passed, 1 refused" in shown.stdout
     assert "reliability.target 0.000 (n = 1)" in shown.stdout
-    assert "guard said no to mira-tolven-lives-in; the others are kept" in shown.stderr
+    assert "guard said no to mira-tolven-lives-in; the 2 others are kept" in shown.stderr
 
 
 def test_when_all_are_refused_nothing_is_committed(registry: Path, facts: Path, run: Run) -> None:
     (registry.parent / "strict.toml").write_text(STRICT)
     before = digest_of(registry)
     options = ("--mode", "single", "--policy", "../strict.toml", "--out", "../none")
-    assert run("edit", *FT, facts, *options).exit_code == 3
+    none = run("edit", *FT, facts, *options)
+    assert (none.exit_code, "speaks; nothing is kept" in none.stderr) == (3, True)
     assert digest_of(registry) == before
     assert not (registry.parent / "none").exists()
+    written = run("edit", *FT, facts, *options, "--no-commit")
+    assert "all are written, none is committed" in written.stderr
+    assert digest_of(registry) == before
 
 
 def test_directories_lie_in_one_that_appears_whole(
@@ -146,6 +150,17 @@ def test_a_patch_that_is_there_already_is_not_added_again(
     assert commits(before) == 0
 
 
+def test_a_request_that_comes_twice_in_a_sequence_makes_two_patches(
+    registry: Path, data: Data
+) -> None:
+    (registry.parent / "twice.json").write_text(json.dumps([LIVES, LIVES]))
+    out = ("--no-commit", "--out", registry.parent / "out")
+    made = data("edit", *FT, "../twice.json", "--mode", "sequential", *out)["edits"]
+    assert [one["name"] for one in made] == ["mira-tolven-lives-in", "mira-tolven-lives-in-2"]
+    first, second = (Patch.read(Path(one["directory"])) for one in made)
+    assert second.manifest.onto == (first.id,)
+
+
 def test_what_cannot_be_edited_is_left_out_and_said(
     registry: Path, run: Run, data: Data, refused: Refused
 ) -> None:
@@ -166,6 +181,8 @@ def test_what_cannot_be_edited_is_left_out_and_said(
     (said,) = body["data"]["dropped"]
     assert (said["id"], said["code"], said["request"]) == ("no-subject", "E134", left["request"])
     assert body["warnings"] == [f"left out no-subject: 'Nobody lives': E134 {said['what']}"]
+    (alone,) = body["data"]["edits"]
+    assert data("show", alone["ref"])["record"]["dropped"] == shown["record"]["dropped"]
     (registry.parent / "none.json").write_text(json.dumps([bare, {**bare, "id": "other"}]))
     for mode in ("batch", "single"):
         refused("E134", 9, "edit", *ROME, "../none.json", "--mode", mode)

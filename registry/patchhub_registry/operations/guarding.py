@@ -117,18 +117,22 @@ class RefusedError(GuardRefusedError):
 
 
 class SomeRefusedError(GuardRefusedError):
-    """The guard's no to some of several patches; the others are kept.
+    """The guard's no to some of several patches.
 
     Args:
         refused: Name and verdict of each.
+        kept: How many others were committed.
+        written: Whether all went into directories, whatever the guard says.
     """
 
-    def __init__(self, refused: Sequence[tuple[str, Verdict]]) -> None:
+    def __init__(
+        self, refused: Sequence[tuple[str, Verdict]], *, kept: int, written: bool = False
+    ) -> None:
         names = [name for name, _ in refused]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
         super().__init__(
             "E401",
-            f"guard said no to {shown}; the others are kept",
+            f"guard said no to {shown}; {_rest(kept, written)}",
             hint='change the requests or the method, or: --waive CHECK --reason "..." (on record)',
             patches=names,
         )
@@ -209,6 +213,14 @@ def _no_verdict(
         found=found,
         hint=f"patchhub check {patch.ref} --stack STACK --requests FILE",
     )
+
+
+def _rest(kept: int, written: bool) -> str:
+    """What became of several patches beside those that were refused."""
+    if written:
+        return "all are written, none is committed"
+    others = {0: "nothing is kept", 1: "the other one is kept"}
+    return others.get(kept, f"the {kept} others are kept")
 
 
 def _measured(one: Measurement) -> str:

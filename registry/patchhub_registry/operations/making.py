@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def make_edits(
     from patchhub.editing.modes import Mode
 
     batch = mode is Mode.BATCH
-    names = {} if batch else naming.patch_names(name, method, task.requests)
+    names = () if batch else naming.patch_names(name, method, task.requests)
     base = task.load()
     maker = task.maker(
         base, method, settings, seed, mode=mode, statistics=statistics, memory=memory
@@ -67,20 +68,27 @@ def _one_by_one(
     maker: Maker,
     mode: Mode,
     waive: Mapping[str, str] | None,
-    names: Mapping[EditRequest, str],
+    names: Sequence[str],
     commit: bool,
 ) -> list[Made]:
-    """A patch of each request; in a sequence only what will be kept carries the next."""
+    """A patch of each request; in a sequence only what will be kept carries the next.
+
+    Each says what the call left out: no other patch could.
+    """
     from patchhub.editing.modes import Mode
 
     stack: list[Patch] = list(task.below)
     known: dict[str, tuple[EditRequest, ...]] = {}
     made: list[Made] = []
+    called: dict[str, str] = {}
+    places = iter(zip(task.requests, names, strict=True))  # of which some yield no patch
     for request, patch in maker.one_by_one(stack):
         below = tuple(stack)
         judged = task.judge(base, patch, [request], waive, stack=below, known=known)
-        made.append(Made(patch, judged, names[request], below))
+        own = next(name for other, name in places if other is request)
+        name = called.setdefault(patch.id, own)  # asked for twice on the same model: one patch
+        made.append(Made(patch, judged, name, below))
         if mode is Mode.SEQUENTIAL and (made[-1].passed or not commit):
             stack.append(patch)
             known[patch.id] = (request,)
-    return made
+    return [replace(one, dropped=tuple(maker.dropped)) for one in made]

@@ -32,32 +32,25 @@ def patch_name(given: str | None, method: str, requests: Sequence[EditRequest]) 
     return check_name((_slug(words) or "edit") + rest)
 
 
-def patch_names(
-    given: str | None, method: str, requests: Sequence[EditRequest]
-) -> dict[EditRequest, str]:
-    """Names of the patches of single requests, no two the same but of equal requests.
+def patch_names(given: str | None, method: str, requests: Sequence[EditRequest]) -> tuple[str, ...]:
+    """Names of the patches of single requests, in their order; no two are the same.
 
     Those of ``given`` are numbered by the request's place; the others come from the requests.
 
     Raises:
         InvalidInputError: E101, the given name is not one.
     """
-    names: dict[EditRequest, str] = {}
-    taken: set[str] = set()
-    for place, request in enumerate(requests, 1):
-        if request in names:
-            continue
-        if given is not None:
-            names[request] = check_name(f"{given}-{place}")
-            continue
+    if given is not None:
+        return tuple(check_name(f"{given}-{place}") for place in range(1, len(requests) + 1))
+    names: dict[str, None] = {}
+    for request in requests:
         name = own = patch_name(None, method, [request])
         number = 1
-        while name in taken:
+        while name in names:
             number += 1
             name = check_name(f"{own}-{number}")
-        names[request] = name
-        taken.add(name)
-    return names
+        names[name] = None
+    return tuple(names)
 
 
 def _slug(text: str) -> str:
