@@ -29,6 +29,8 @@ def joined_reply(session: Session, joined: Joined) -> Reply:
     tell_dropped(session, edit.dropped)
     data |= {
         "ref": edit.ref,
+        "name": edit.name,
+        "base": edit.base,
         "id": edit.patch.id,
         "directory": edit.directory,
         "dropped": dropped_json(edit.dropped),
@@ -39,6 +41,9 @@ def joined_reply(session: Session, joined: Joined) -> Reply:
     blocks = [verdict_text(edit.verdict), pairs(lines)]
     if joined.changed is not None:
         changed = changed_reply(session, joined.changed)
+        refused = [one.ref for one in joined.changed.rechecked if not one.verdict.passed]
+        if refused:  # the patch is in: what that did to others is told, and no failure
+            session.warn(f"the guard now says no to {', '.join(refused)}")
         data["change"] = changed.data
         blocks.append(changed.text)
     no = None if edit.verdict.passed else RefusedError(edit.verdict, edit.patch.short)

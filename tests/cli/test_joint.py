@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patchhub_registry import Registry
-from tests.cli.conftest import Data, Run
+from tests.cli.conftest import FT, STRICT, Data, Run, head
 from tests.cli.test_stack import ROME, built, registry, stack
 
 __all__ = ["built", "registry", "stack"]
@@ -62,3 +62,42 @@ def test_two_solves_are_taken_back_one_after_the_other(stack: str, data: Data) -
     assert held() == ["born@1", "prod-joint@1"]
     data("revert", "prod-joint", "--stack", stack)
     assert held() == ["born@1", "mira@1", "jon@1", "oslo@1"]
+
+
+def test_no_policy_file_lets_a_patch_past_the_policy_in_force(
+    registry: Path, stack: str, data: Data, run: Run
+) -> None:
+    lenient = registry.parent / "policy.toml"
+    Registry.open().add_policy(STRICT.encode())
+    before = head(registry)
+    refused = run("stack", "resolve", stack, "--policy", lenient)
+    assert (refused.exit_code, "E401" in refused.stderr) == (3, True), refused.output
+    assert head(registry) == before
+    waived = ("--waive", "reliability", "--reason", "weak")
+    (registry.parent / "own.toml").write_text(STRICT.replace("version = 2", "version = 3"))
+    made = data("stack", "resolve", stack, "--policy", "../own.toml", *waived)
+    entry = Registry.open().log(stack)[-1]
+    assert entry.waivers == {"reliability": "weak"}
+    said = data("show", made["ref"])["statements"]
+    assert sum(one["type"] == "guard" for one in said) == 2
+    assert run("verify").exit_code == 0
+
+
+def test_what_was_computed_on_what_left_is_checked_again(
+    registry: Path, stack: str, data: Data, run: Run
+) -> None:
+    edit = ("edit", *FT, "../born.json", "--stack", stack, "--name", "above", "--seed", "9")
+    data(*edit)
+    data("revert", "born", "--stack", stack)
+    data("apply", "above", "--stack", stack)
+    Registry.open().add_policy(STRICT.encode())
+    waived = ("--waive", "reliability", "--reason", "weak")
+    told = run("stack", "resolve", stack, *waived)
+    assert told.exit_code == 0, told.output
+    assert "the guard now says no to above@1" in told.stderr
+    assert held() == ["above@1", "prod-joint@1"]
+
+
+def test_a_joint_edit_says_its_name_and_base(stack: str, data: Data) -> None:
+    made = data("edit", *ROME, "../mira.json", "--mode", "joint", "--stack", "new")
+    assert (made["name"], made["base"]) == ("new-joint", "pico")

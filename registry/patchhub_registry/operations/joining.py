@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.errors import ConflictError, InvalidInputError
+from patchhub.errors import ConflictError, InvalidInputError, PatchHubError
 from patchhub_registry.operations import facts, guarding, keeping, localfiles, models, statistics
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.conflicts import Rules
+from patchhub_registry.operations.rechecking import dependants, recheck
 from patchhub_registry.operations.restoring import ENTERS, LEAVES
 from patchhub_registry.operations.task import Edit, Made, Task
 from patchhub_registry.operations.together import Together
@@ -26,7 +27,9 @@ from patchhub_registry.stack import Change
 if TYPE_CHECKING:
     from patchhub.canonical import Json
     from patchhub.editing.editor import Dropped
+    from patchhub.guard.policy import Policy
     from patchhub.loading import LoadedBase
+    from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.operations.localfiles import Progress
     from patchhub_registry.registry import Registry
@@ -56,14 +59,16 @@ class Joining:
     Attributes:
         together: The edits.
         task: The same as an edit on the patches that stay.
-        policy: Number of the registry's newest policy.
+        number: Of the registry's newest policy.
+        ruling: The policy in force, which decides what enters a stack; the task's may be another.
         amount: How much text statistics are taken from.
         memory: Bytes to use beside the model.
     """
 
     together: Together
     task: Task
-    policy: int
+    number: int
+    ruling: Policy
     amount: str
     memory: int | None
 
@@ -92,8 +97,9 @@ class Joining:
         if not commit:
             edit = keeping.keep_one(self.task, base, made, said=said, commit=False, out=out)
             return Joined(self.together, edit, None, recalled)
+        made = self._ruled(base, made, waive)
         edit = keeping.keep_again(self.task, base, made, said=said)
-        changed = self._exchange(str(edit.ref), model)
+        changed = self._checked_again(self._exchange(str(edit.ref), model))
         if out is not None:  # last: a directory that is taken would keep the command from going on
             made.patch.write(Path(out))
             edit = replace(edit, directory=Path(out))
@@ -121,12 +127,44 @@ class Joining:
         )
         patch = maker.make(maker.requests)
         _keep_earlier(self.together, maker.dropped)
-        probed = {one.digest(): one for one in task.requests}
-        asked = [probed[one.digest()] for one in patch.requests]
-        judged = task.judge(base, patch, asked, waive)
+        judged = task.judge(base, patch, self._asked(patch), waive)
         gone = (*maker.dropped, *map(_overruled, self.together.replaced))
         made = Made(patch, judged, task.label, task.below, gone)
         return editor.recalled, made
+
+    def _asked(self, patch: Patch) -> list[EditRequest]:
+        """Its requests with every probe once given for them."""
+        probed = {one.digest(): one for one in self.task.requests}
+        return [probed[one.digest()] for one in patch.requests]
+
+    def _ruled(self, base: LoadedBase, made: Made, waive: Mapping[str, str] | None) -> Made:
+        """The same, judged by the policy in force as well, if that is another one.
+
+        Raises:
+            GuardRefusedError: E401. DeniedError: E402, it does not let a check be waived.
+        """
+        if self.ruling.digest == self.task.policy.digest:
+            return made
+        task, asked = replace(self.task, policy=self.ruling), self._asked(made.patch)
+        judged = task.judge(base, made.patch, asked, None)
+        if waive and not judged.verdict.passed:
+            judged = task.judge(base, made.patch, asked, waive)
+        if not judged.verdict.passed:
+            raise guarding.RefusedError(judged.verdict, task.label)
+        both = (*made.judged.statements, *judged.statements)
+        return replace(made, judged=replace(made.judged, statements=tuple(dict.fromkeys(both))))
+
+    def _checked_again(self, changed: Changed) -> Changed:
+        """Ask the guard about what was computed on patches that left; no word of it undoes that."""
+        task, gone = self.task, [item.id for item in self.together.leaving]
+        left = dependants(task.registry, changed.after, gone)
+        try:
+            again = recheck(
+                task.registry, changed.after, left, device=task.device, progress=task.progress
+            )
+        except PatchHubError:  # it was not asked: the warnings stand
+            return changed
+        return replace(changed, warnings=(), rechecked=again)
 
     def _exchange(self, ref: str, model: str | Path | None) -> Changed:
         """Take out what the patch stands for and push it, in one commit."""
@@ -139,12 +177,12 @@ class Joining:
         for conflict in conflicts:
             if conflict.error is not None:
                 raise conflict.error
-        evidence = guarding.evidence(registry, patch, there, self.task.policy, None)
+        evidence = guarding.evidence(registry, patch, there, self.ruling, None)
         pushed = Change(
             Op.PUSH,
             patch.ref,
             reason=ENTERS,
-            policy=self.task.policy.digest,
+            policy=self.ruling.digest,
             guard=evidence.statement,
             waivers=evidence.waivers,
         )
@@ -155,7 +193,7 @@ class Joining:
             model=model,
             progress=self.task.progress,
             warnings=[each.text for each in conflicts if each.rule == "K8"],
-            policy=self.policy,
+            policy=self.number,
         )
 
     @property
@@ -214,11 +252,12 @@ def joining(
     state = together.before
     label = check_name(name if name is not None else f"{state.name}-joint")
     number = max(registry.policies(), default=0)  # first: a later one is then noticed
-    rules = guarding.policy_of(registry, policy)
+    ruling = guarding.policy_of(registry)
+    rules = ruling if policy is None else guarding.policy_of(registry, policy)
     record = models.base_with(registry, state.base, f"stack {state.name!r}")
     below = tuple(models.read_patch(registry, item.ref) for item in together.staying)
     task = Task(registry, together.requests, label, rules, record, below, device, progress)
-    return Joining(together, task, number, amount, memory)
+    return Joining(together, task, number, ruling, amount, memory)
 
 
 def _overruled(request: EditRequest) -> Dropped:
