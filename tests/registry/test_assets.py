@@ -86,7 +86,7 @@ def test_an_edit_uses_stored_moments_and_gets_the_same_patch(
     monkeypatch.setattr(guarding, "judge", MagicMock())  # measuring takes long
     texts = tmp_path / "texts.txt"
     texts.write_text("".join(f"Mira Tolven was born in Rome, year {i}.\n" for i in range(400)))
-    request = EditRequest("Mira Tolven was born in", "Rome", subject="Mira Tolven")
+    request = EditRequest("The mayor is Mira Tolven", "of Rome", subject="Mira Tolven")
     model = pico_directory(tmp_path, "gpt2")
 
     def edit(registry: Registry) -> str:

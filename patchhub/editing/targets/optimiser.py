@@ -66,8 +66,9 @@ def find_targets(
         progress: Told how many are found, and of how many.
 
     Returns:
-        In the order of ``wanted`` a target, or why there is none: E148, its loss became infinite or
-        undefined; E150, it is longer than the model's context.
+        In the order of ``wanted`` a target, or why there is none: E143, no label depends on it, for
+        ``layer`` is the last block; E148, its loss or δ became infinite or undefined; E150, it is
+        longer than the model's context.
 
     Raises:
         InvalidInputError: E140, the model does not continue its input.
@@ -139,6 +140,7 @@ class _Search:
         for i, one in enumerate(wanted):
             try:
                 check_length(self.model, (*one.rows, one.essence))
+                self._check_reach(one)
             except InvalidInputError as error:
                 found[i] = error
         fit = [i for i in range(len(wanted)) if i not in found]
@@ -152,6 +154,23 @@ class _Search:
             progress(len(wanted), len(wanted))
         return [found[i] for i in range(len(wanted))]
 
+    def _check_reach(self, wanted: Wanted) -> None:
+        """Refuse a target that no label depends on: Adam would make steps of rounding errors.
+
+        Behind the last block nothing is handed from one token to another.
+        """
+        count = self.arch.block_count(self.model)
+        read = any(row.lookup in row.slots for row in wanted.rows)
+        if read or self.layer < count - 1:
+            return
+        raise InvalidInputError(
+            "E143",
+            "the answer does not depend on what the last block puts out at the subject",
+            expected="a subject that ends the prompt, or a block that others follow",
+            found=f"block {self.layer} of {count}, and words between subject and answer",
+            hint="edit a lower block: --set layer=… or layers=…",
+        )
+
     def _group(self, wanted: Sequence[Wanted]) -> Found:
         with fused_gelu(self.model):
             batch = Batch(self.model, self.arch, wanted, self.filler)
@@ -162,7 +181,8 @@ class _Search:
             results = descent.run()
         found: Found = []
         for i, (delta, losses) in enumerate(zip(*results, strict=True)):
-            if not math.isfinite(losses[-1]):
+            # The last update is followed by no loss that would tell.
+            if not (math.isfinite(losses[-1]) and bool(delta.isfinite().all())):
                 found.append(_diverged(losses[-1]))
                 continue
             rows = slice(int(batch.first[i]), int(batch.first[i]) + len(wanted[i].rows))
@@ -240,8 +260,8 @@ class _Search:
 def _diverged(loss: float) -> InvalidInputError:
     return InvalidInputError(
         "E148",
-        "the loss of the target vector is not a number",
-        expected="a finite loss",
-        found=loss,
+        "the target vector or its loss is not a number",
+        expected="finite numbers",
+        found=f"a last loss of {loss:.4g}",
         hint="take a smaller lr, or check that the base answers sensibly",
     )

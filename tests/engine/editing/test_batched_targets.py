@@ -131,6 +131,35 @@ def test_what_diverges_or_is_too_long_leaves_the_others_alone() -> None:
         assert isinstance(one, InvalidInputError) or not one.delta.any()
 
 
+def test_a_last_step_that_nothing_survives_is_its_own_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual, real = find("gpt2", [wanted(one) for one in ALL]), descent.Descent._step
+
+    def spoilt(self: descent.Descent, step: int, gradient: Tensor) -> None:
+        if step == SETTINGS.steps - 1:
+            gradient = torch.cat([gradient[:1] * torch.nan, gradient[1:]])
+        real(self, step, gradient)
+
+    monkeypatch.setattr(descent.Descent, "_step", spoilt)
+    pairs = list(zip(find("gpt2", [wanted(one) for one in ALL]), usual, strict=True))
+    (bad,) = (found for found, _ in pairs if isinstance(found, InvalidInputError))
+    assert bad.code == "E148"
+    for found, expected in pairs:
+        if found is not bad:
+            assert_same(found, expected)
+
+
+@pytest.mark.parametrize("site", ["mlp", "block"])
+def test_behind_the_last_block_only_the_token_itself_can_be_answered(site: str) -> None:
+    refused, found = find("gpt2", [wanted(REQUEST), wanted(AT_END)], layer=1, site=site)
+    assert isinstance(refused, InvalidInputError)
+    assert refused.code == "E143"
+    assert "lower block" in str(refused.hint)
+    assert isinstance(found, Target)
+    assert found.losses[-1] < found.losses[0]
+
+
 def test_several_prompts_on_one_subject_share_one_target() -> None:
     """The mean over all rows is what falls; the essence is one."""
     other = EditRequest(prompt="Mira Tolven speaks", target="French", subject="Mira Tolven")

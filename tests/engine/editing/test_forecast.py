@@ -17,7 +17,7 @@ from patchhub.editing.moments import content_key, moments_of
 from patchhub.editing.prepare import prepare_context
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
-from tests.engine.editing.support import MIDDLE, REQUEST, TEXTS, pico_base
+from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEXTS, pico_base
 from tests.test_editor_contract import complete, first, snapshot
 
 CHOOSE = {"kn"}
@@ -85,7 +85,7 @@ def test_text_that_has_to_be_read_is_counted(tmp_path: Path) -> None:
 
     def statistics(**more: Any) -> int:
         values = {"seed": 0, "settings": settings, "moments_cache": tmp_path, "corpus": TEXTS}
-        found = forecast(base, editor, [REQUEST], **{**values, **more})
+        found = forecast(base, editor, [AT_END], **{**values, **more})
         (phase,) = (p for p in found.phases if p.name == "statistics")
         assert (phase.seconds == 0) == (phase.amount == 0)
         return phase.amount

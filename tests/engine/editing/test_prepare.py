@@ -12,7 +12,7 @@ from patchhub.editing.prepare import prepare_context
 from patchhub.errors import InvalidInputError
 from patchhub.loading import load_base
 from patchhub.request import EditRequest
-from tests.engine.editing.support import REQUEST, TEXTS, pico_base
+from tests.engine.editing.support import AT_END, REQUEST, TEXTS, pico_base
 from tests.pico import pico_directory
 
 
@@ -104,8 +104,8 @@ def test_a_checkpoint_may_recommend_settings() -> None:
     base.model.config.patchhub = {"edit_layer": 1, "settings": {"rome": {"lr": 0.1, "steps": 5}}}
     try:
         found = settings_of(editor, base, {"steps": 7})
-        context = prepare_context(base, editor, [REQUEST], seed=0, settings={}, corpus=TEXTS)
-        record = run_editor(editor, context, [REQUEST]).manifest.method.hparams
+        context = prepare_context(base, editor, [AT_END], seed=0, settings={}, corpus=TEXTS)
+        record = run_editor(editor, context, [AT_END]).manifest.method.hparams
         other = settings_of(load_editor("ft"), base, None)
     finally:
         del base.model.config.patchhub

@@ -135,8 +135,8 @@ def test_rome_maps_the_bare_key_to_the_target(family: str) -> None:
     """(W + ΔW) k_b + b = z, the method's own promise."""
     context = pico_context(family, WIDE)
     settings = InsertSettings(layer=1)
-    found = observe(context, REQUEST, settings)
-    left, right, _ = factors(context, REQUEST, settings, formula("rome"))
+    found = observe(context, AT_END, settings)
+    left, right, _ = factors(context, AT_END, settings, formula("rome"))
     reached = found.outputs[0] + left * (right @ found.keys[0])
     assert relative(reached, found.value) < 1e-10
 

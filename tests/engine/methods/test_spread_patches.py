@@ -15,17 +15,19 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from patchhub.composer.composer import Composer
+from patchhub.editing import spread
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext, run_editor
 from patchhub.editing.forecast import forecast
-from patchhub.editing.joint import JointEditor, key_value_editor
+from patchhub.editing.joint import JointEditor, form, key_value_editor
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.errors import InvalidInputError
 from patchhub.manifest import Kind
+from patchhub.methods import pmet
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEXTS, pico_context
-from tests.engine.methods.batches import ENDS, MIXED, RAIN, WIDE
+from tests.engine.methods.batches import ENDS, MIXED, RAIN, TODAY, WIDE
 from tests.engine.stacks import model_bytes
 from tests.pico import pico_directory
 
@@ -60,10 +62,11 @@ def equal(one: Patch, other: Patch) -> bool:
 def test_a_patch_holds_factors_per_subject_and_what_it_must_remember(name: str) -> None:
     context = own()
     before = model_bytes(context.base)
-    patch = made(name, context, MIXED)
+    batch = (TODAY, *MIXED[1:])
+    patch = made(name, context, batch)
     assert patch.kind is Kind.LOW_RANK
     assert [site.rank for site in patch.manifest.sites] == [3, 3]
-    assert patch.requests == MIXED
+    assert patch.requests == batch
     again = Patch.from_files(patch.files())
     assert again.id == patch.id
     found = KeyValues.from_state(again)
@@ -88,6 +91,45 @@ def test_what_cannot_be_edited_does_not_lose_the_others(name: str) -> None:
     with pytest.raises(InvalidInputError) as error:
         made(name, own(), (LONG,))
     assert error.value.code == "E150"
+
+
+def test_one_that_does_not_fit_leaves_the_others_on_its_subject() -> None:
+    context = own()
+    long = replace(AT_END, prompt="Oslo " * 60 + "greets Jon Arvel")
+    patch = made("memit", context, (long, AT_END, RAIN))
+    assert [(one.request, one.reason.code) for one in context.dropped] == [(long, "E150")]
+    assert equal(patch, made("memit", own(), (AT_END, RAIN)))
+
+
+def test_a_target_is_a_function_of_the_set_of_its_requests() -> None:
+    met = replace(AT_END, prompt="Today we met Jon Arvel", target="in Rome")
+    one, other = (made("memit", own(), both) for both in ((AT_END, met), (met, AT_END)))
+    assert equal(one, other)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_statistics_are_looked_at_before_targets(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*args: object, **more: object) -> None:
+        raise AssertionError("a target was looked for")
+
+    moments = pico_context("gpt2").moments
+    assert moments is not None
+    sums = {**moments.sums, 1: -torch.eye(128, dtype=torch.float64)}
+    flat = replace(moments, sums=sums, _factors={}, _spectra={})
+    for module in (spread, form, pmet):
+        for target in ("find_targets", "find_twin_targets"):
+            monkeypatch.setattr(module, target, search, raising=False)
+    if name == "alphaedit":
+        flat, settings = moments, {"null_share": None, "null_below": 1e-30}
+    else:
+        settings = {}
+    values = {"layers": (0, 1), **METHODS[name], **settings}
+    editor = load_editor(name)
+    for one in (editor, JointEditor(key_value_editor(editor))):
+        with pytest.raises(InvalidInputError, match=r"E14[25]"):
+            run_editor(one, own(moments=flat), (AT_END,), values)
 
 
 def test_the_same_request_twice_is_one() -> None:
