@@ -54,5 +54,5 @@ def prompt_of(
     start = template.index(SLOT)
     if request.format is Format.PLAIN:
         return Prompt(said, start)
-    text = asked_by_user(tokenizer, said)
-    return Prompt(text, start + text.index(said))
+    asked = asked_by_user(tokenizer, said)
+    return Prompt(asked.text, start + asked.start)

@@ -185,7 +185,9 @@ class Scorer:
     def _wrap(self, question: Question, protocol: Protocol) -> str:
         if protocol is Protocol.INSTRUCTION:
             return self.instruction.wrap(self.tokenizer, question.prompt)
-        return asked_by_user(self.tokenizer, question.prompt) if question.chat else question.prompt
+        if not question.chat:
+            return question.prompt
+        return asked_by_user(self.tokenizer, question.prompt).text
 
     def _limit(self, need: Mapping[str, int], accepted: Sequence[str]) -> int:
         longest = max((need[answer] for answer in accepted), default=0)

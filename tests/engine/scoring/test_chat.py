@@ -61,7 +61,7 @@ def test_the_start_token_is_not_doubled() -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{END} $A", special_tokens=[(END, tokenizer.bos_token_id)]
     )
-    assert asked_by_user(tokenizer, "Where was Mira born?") == SAID.removeprefix(END)
+    assert asked_by_user(tokenizer, "Where was Mira born?").text == SAID.removeprefix(END)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,29 @@ def test_templates_that_cannot_ask_are_refused(template: str | None) -> None:
     with pytest.raises(InvalidInputError) as caught:
         asked_by_user(tokenizer, "Where was Mira born?")
     assert caught.value.code == "E137"
+
+
+@pytest.mark.parametrize("prompt", ["user", "e", "m", "[user]", " %d"])
+def test_a_message_may_be_a_word_of_the_template(prompt: str) -> None:
+    asked = asked_by_user(chatty(LINES.replace("{{ bos_token }}", "m ")), prompt)
+    assert asked.text == f"m [user]\n{prompt}\n[assistant]\n"
+    assert asked.start == len("m [user]\n")
+
+
+@pytest.mark.parametrize("prompt", [" Mira", "Mira\n"])
+def test_messages_that_are_trimmed_are_refused(prompt: str) -> None:
+    with pytest.raises(InvalidInputError, match="E137"):
+        asked_by_user(chatty("{{ messages[0].content | trim }}:"), prompt)
+
+
+def test_every_day_is_the_same_to_a_template() -> None:
+    """Words of the date, in the template's own form; what stands before them stays."""
+    known = "{{ date_string }}, {% if strftime_now is defined %}{{ strftime_now('%A %d %B %Y') }}"
+    shown = "{% endif %}: {{ messages[0].content }}"
+    asked = asked_by_user(chatty("\n  {% set x = 1 %}" + known + shown), "Where?")
+    assert asked.text == "\n26 Jul 2024, Friday 26 July 2024: Where?"
+    inner = "{% macro day() %}{{ strftime_now('%Y-%m-%d %H:%M:%S') }}{% endmacro %}{{ day() }}"
+    assert asked_by_user(chatty(inner + shown[11:]), "Where?").text == "2024-07-26 00:00:00: Where?"
 
 
 def test_probes_are_asked_in_their_requests_format() -> None:
