@@ -51,6 +51,9 @@ def gather(
 ) -> tuple[list[Group], Failed]:
     """Requests by subject, in the order in which subjects first occur.
 
+    The first prompt of a subject decides more of its target than the others: it is the one of the
+    request whose digest comes first, so that a target is a function of the set of its requests.
+
     Args:
         context: Tokenizer and templates.
         requests: With subjects.
@@ -66,7 +69,7 @@ def gather(
     parts: dict[str, dict[tuple[Format, str], Wanted]] = {}
     members: dict[str, list[int]] = {}
     failed: Failed = []
-    for number, request in enumerate(requests):
+    for number, request in sorted(enumerate(requests), key=lambda pair: pair[1].digest()):
         start, end = request.subject_span()
         subject = request.prompt[start:end]
         try:
@@ -77,9 +80,10 @@ def gather(
             failed.append((number, error))
             continue
         # The same prompt twice counts once.
-        parts.setdefault(subject, {})[request.question] = wanted
+        parts.setdefault(subject, {}).setdefault(request.question, wanted)
         members.setdefault(subject, []).append(number)
-    return [_group(members[name], list(found.values())) for name, found in parts.items()], failed
+    groups = [_group(members[name], list(found.values())) for name, found in parts.items()]
+    return sorted(groups, key=lambda group: group.requests[0]), failed
 
 
 def wanted_of(context: EditContext, templates: ContextTemplates, request: EditRequest) -> Wanted:
@@ -110,4 +114,4 @@ def of_group(error: InvalidInputError, requests: Sequence[EditRequest]) -> Inval
 
 def _group(requests: Sequence[int], wanted: Sequence[Wanted]) -> Group:
     together = Wanted(tuple(row for one in wanted for row in one.rows), wanted[0].essence)
-    return Group(tuple(requests), together, Prompts(tuple(one.rows for one in wanted)))
+    return Group(tuple(sorted(requests)), together, Prompts(tuple(one.rows for one in wanted)))

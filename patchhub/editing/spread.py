@@ -91,12 +91,15 @@ class Formula:
 
     Attributes:
         solve: Its closed form.
+        ready: Computes what ``solve`` needs of a block's statistics, or says what is wrong with
+            them: before hours are spent on targets.
         share: What each layer makes up for.
         site: Whose output in the last block targets are: ``block``, ``mlp`` or ``mlp_out``.
         targets: How they are found.
     """
 
     solve: Solve
+    ready: Callable[[int], object]
     share: Share = evenly
     site: str = "block"
     targets: Targets = block_targets
@@ -136,6 +139,8 @@ def spread(
             are singular; E148, the update is not finite.
     """
     base, layers = context.base, settings.layers or ()
+    for layer in layers:
+        formula.ready(layer)
     groups, targets = found_targets(context, requests, settings, formula)
     solution = solved(context, groups, targets, settings, formula)
     sites, payload = [], {}

@@ -97,11 +97,14 @@ class AlphaEdit:
 def formula(context: EditContext, settings: AlphaEditSettings) -> spread.Formula:
     """AlphaEdit's closed form, with the past keys of the patches below."""
 
-    def solve(layer: int, keys: Tensor) -> Tensor:
-        basis = null_basis(*spread.moments_of(context).spectrum(layer), settings)
-        return confined_rows(basis, keys, past_keys(context, layer, len(keys)), settings.ridge)
+    def basis(layer: int) -> Tensor:
+        return null_basis(*spread.moments_of(context).spectrum(layer), settings)
 
-    return spread.Formula(solve)
+    def solve(layer: int, keys: Tensor) -> Tensor:
+        past = past_keys(context, layer, len(keys))
+        return confined_rows(basis(layer), keys, past, settings.ridge)
+
+    return spread.Formula(solve, basis)
 
 
 def null_basis(values: Tensor, vectors: Tensor, settings: AlphaEditSettings) -> Tensor:

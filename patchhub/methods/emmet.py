@@ -85,7 +85,7 @@ def formula(context: EditContext, settings: EmmetSettings) -> spread.Formula:
         slack = settings.slack if keys.shape[1] > 1 else 0.0
         return ridge_rows(moments.factor(layer), keys, settings.covariance_weight * slack)
 
-    return spread.Formula(solve)
+    return spread.Formula(solve, moments.factor)
 
 
 EDITOR = Emmet()

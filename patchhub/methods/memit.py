@@ -80,7 +80,7 @@ def formula(context: EditContext, settings: MemitSettings) -> spread.Formula:
     def solve(layer: int, keys: Tensor) -> Tensor:
         return ridge_rows(moments.factor(layer), keys, settings.covariance_weight)
 
-    return spread.Formula(solve)
+    return spread.Formula(solve, moments.factor)
 
 
 EDITOR = Memit()

@@ -96,7 +96,7 @@ def formula(context: EditContext, settings: PmetSettings) -> spread.Formula:
         return ridge_rows(moments.factor(layer), keys, settings.covariance_weight)
 
     targets = partial(twin_targets, twin=settings.twin())
-    return spread.Formula(solve, by_root, "mlp_out", targets)
+    return spread.Formula(solve, moments.factor, by_root, "mlp_out", targets)
 
 
 def by_root(left: int) -> float:

@@ -22,7 +22,7 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind, MethodRecord
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import site_for
+from patchhub.sites import module_of, site_for, weight_matrix
 
 
 @dataclass(eq=False)
@@ -84,10 +84,19 @@ class JointEditor:
         # Targets come one by one: it is their number that is told, not each one's own progress.
         form = self.method.joint(replace(context, progress=None), hparams)
         recalled = remembered(self.earlier, record_of(self.method, context, form), self.method)
+        _check_statistics(context, form)
         finding = Finding(context, form, recalled, self.earlier)
         entries = finding.all(requests, self.replaced)
         self.recalled = sum(recalled.knows(entry.name) for entry in entries)
         return _patch(self, context, form, entries)
+
+
+def _check_statistics(context: EditContext, form: Form) -> None:
+    """Let the metric of every block say what is wrong with it, before hours go into targets."""
+    model, arch = context.base.model, context.base.arch
+    for layer in form.formula.layers:
+        width = weight_matrix(module_of(model, arch.path("mlp_out", layer, model))).shape[1]
+        form.formula.metric(layer, torch.empty(width, 0, dtype=torch.float64))
 
 
 def joined_with(

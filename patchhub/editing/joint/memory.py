@@ -50,7 +50,8 @@ def remembered(patches: Sequence[Patch], record: MethodRecord, method: Editor) -
 
     Those are targets found by the same method, settings and templates on the bare base: not what a
     patch computed on top of others, and of a method that writes one request after the other only
-    the first.
+    the first. A target found in one batch with others has last bits that depend on them: it is
+    recalled only where it is its patch's only one, or from a joint patch.
 
     Args:
         patches: Of the same base; later ones count.
@@ -68,15 +69,17 @@ def remembered(patches: Sequence[Patch], record: MethodRecord, method: Editor) -
         if known is None:
             continue
         whole = bool(known.shares)
-        one_by_one = cost is not None and cost.each and not whole
-        for row, members in enumerate(known.members()[: 1 if one_by_one else None]):
-            requests = [patch.requests[i] for i in members]
-            group = tuple(sorted(requests, key=EditRequest.digest))
+        one_by_one = cost is not None and cost.each
+        members = known.members()
+        if not whole:
+            members = members[:1] if one_by_one or len(members) == 1 else ()
+        for row, places in enumerate(members):
+            group = tuple(sorted((patch.requests[i] for i in places), key=EditRequest.digest))
             if whole:
                 found.entries[group_name(group)] = Entry(
                     group, known.residuals[row], _row(known.keys, row), _row(known.shares, row)
                 )
-            elif group == tuple(requests):  # the first prompt's output bounds δ
+            else:
                 found.residuals[group_name(group)] = known.residuals[row]
     return found
 

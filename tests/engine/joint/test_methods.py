@@ -11,7 +11,7 @@ from torch import Tensor
 
 from patchhub.editing.catalog import editor_names, load_editor
 from patchhub.editing.editor import run_editor
-from patchhub.editing.joint import KeyValueEditor, key_value_editor
+from patchhub.editing.joint import JointEditor, KeyValueEditor, key_value_editor
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.templates import BARE
 from patchhub.patch import Patch
@@ -94,3 +94,15 @@ def test_alphaedit_stays_in_the_null_space_of_usual_keys() -> None:
         module = module_of(given.base.model, site.module)
         assert rows.shape[1] == weight_matrix(module).shape[1]
         assert float((rows @ used).norm()) < 1e-5 * float(rows.norm())
+
+
+def test_of_a_batch_only_a_target_that_is_alone_is_recalled() -> None:
+    """Found beside others it has other last bits."""
+    editor = key_value_editor(load_editor("memit"))
+    settings = {"steps": 4, **METHODS["memit"]}
+    for asked, known in (((MET, RAIN), 0), ((SEEN, MET), 1)):
+        batch = run_editor(editor, replace(context(), dropped=[]), asked, settings)
+        again = JointEditor(editor, [batch], [batch.id])
+        made = run_editor(again, replace(context(), dropped=[]), asked, settings)
+        assert again.recalled == known
+        assert made.manifest.content == solved("memit", asked).manifest.content

@@ -30,17 +30,18 @@ MIXED = (REQUEST, MIDDLE, AT_END, RAIN)
 
 
 def facts_of(family: str, requests: Sequence[EditRequest]) -> list[reference.Fact]:
-    """Requests for the references, those on one subject together."""
+    """Requests for the references, those on one subject together, by their digests."""
     tokenizer = pico_context(family, WIDE).base.tokenizer
+    subjects = dict.fromkeys(request.subject for request in requests)
     facts: dict[str, reference.Fact] = {}
-    for request in requests:
+    for request in sorted(requests, key=EditRequest.digest):
         start, end = request.subject_span()
         subject = request.prompt[start:end]
         before, after = request.prompt[:start], request.prompt[end:]
         rows = rows_of(tokenizer, list(TEMPLATES.texts), before, subject, after, request.target)
         essence = encode(tokenizer, f"{subject} is a"), len(encode(tokenizer, subject)) - 1
         facts.setdefault(subject, reference.Fact([], essence)).prompts.append(rows)
-    return list(facts.values())
+    return [facts[str(subject)] for subject in subjects]
 
 
 def plain(settings: spread.SpreadSettings) -> Settings:
