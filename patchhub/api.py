@@ -70,6 +70,7 @@ def forecast(
     statistics: str = "full",
     cache: Path | None = None,
     elsewhere: Mapping[str, Sequence[int]] | None = None,
+    memory: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Forecast:
@@ -86,6 +87,7 @@ def forecast(
         statistics: How much of it.
         cache: Directory of key statistics.
         elsewhere: Statistics that will be in the cache: content key to blocks.
+        memory: Bytes that the method may use beside the model.
         device: Where a base given by its directory is put.
         progress: Called with the phase, units done, units in all.
 
@@ -109,6 +111,7 @@ def forecast(
             corpus=texts,
             statistics=statistics,
             below=below,
+            memory=memory,
             progress=progress,
         )
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from patchhub_cli.edited import dropped_json, tell_dropped
 from patchhub_cli.output import Reply, pairs, table
 
 if TYPE_CHECKING:
+    from patchhub_cli.session import Session
     from patchhub_registry.operations.forecast import Forecasted
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def forecast_reply(made: Forecasted) -> Reply:
+def forecast_reply(session: Session, made: Forecasted) -> Reply:
     """What would be done, what each part takes, what would be written."""
     found, guard = made.forecast, made.guard
+    tell_dropped(session, found.dropped)
     rows: list[tuple[object, ...]] = [
         (phase.name, _amount(phase.amount, phase.unit), _seconds(phase.seconds))
         for phase in found.phases
@@ -57,6 +60,7 @@ def _data(made: Forecasted) -> dict[str, object]:
         "method": made.method,
         "settings": found.settings,
         "requests": made.requests,
+        "dropped": dropped_json(found.dropped),
         "sites": [
             {"tensor": site.tensor, "shape": list(site.shape), "rank": site.rank}
             for site in found.sites

@@ -19,20 +19,22 @@ import torch
 from torch import Tensor
 
 from patchhub.canonical import Json
+from patchhub.editing.agreement import check_agreement
 from patchhub.editing.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
 from patchhub.editing.editor import (
     TEMPLATES,
     Cost,
+    Dropped,
     EditContext,
     Editor,
     Progress,
-    check_requests,
     settings_of,
 )
 from patchhub.editing.isolation import isolated
+from patchhub.editing.maker import sorted_out
 from patchhub.editing.memory import Peak
 from patchhub.editing.moments import Moments, compute_moments, missing_layers
-from patchhub.editing.prepare import layers_of
+from patchhub.editing.prepare import check_numbers, layers_of
 from patchhub.editing.settings import record_settings
 from patchhub.editing.templates import ContextTemplates, sample_templates, sample_texts
 from patchhub.editing.trial import tried, whole
@@ -76,6 +78,8 @@ class Forecast:
         trial: A patch of the same sites and shapes, from few steps; None if none could be made.
         files: Name to size in bytes of the patch's files; empty without a trial.
         spent: Seconds the forecast took.
+        requests: Those that the method takes.
+        dropped: The others, each with the reason.
     """
 
     settings: Mapping[str, Json]
@@ -84,6 +88,8 @@ class Forecast:
     trial: Patch | None
     files: Mapping[str, int]
     spent: float
+    requests: tuple[EditRequest, ...]
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -103,6 +109,7 @@ def forecast(
     corpus: Iterable[str] | None = None,
     statistics: str = "full",
     below: tuple[Patch, ...] = (),
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Forecast:
     """Measure what an edit will take; arguments as for `prepare_context`, and ``elsewhere``.
@@ -110,11 +117,14 @@ def forecast(
     ``elsewhere`` names statistics that will be brought into the cache: content key to blocks.
 
     Raises:
-        InvalidInputError: E13x a request, E142 a setting, and whatever the method says to requests
+        InvalidInputError: E13x, no request is one the method takes, or E136; E142 a setting, the
+            seed or the memory, and whatever the method says to requests
             and model.
     """
     begun = time.perf_counter()
-    check_requests(editor, requests)
+    check_agreement(requests)
+    fit, dropped = sorted_out(editor, requests)
+    check_numbers(seed, memory)
     chosen = settings_of(editor, base, settings)
     cost: Cost | None = getattr(editor, "cost", None)
     tell = progress or (lambda phase, done, total: None)
@@ -130,20 +140,20 @@ def forecast(
             phases.append(_statistics(base, text, missing))
         tell("measure", 2, 3)
         context = EditContext(
-            base, torch.Generator(), seed, templates, _stand_in(base, layers, record), below
+            base, torch.Generator(), seed, templates, _stand_in(base, layers, record), below, memory
         )
-        trial = None if cost is None else tried(editor, context, requests, chosen, cost)
+        trial = None if cost is None else tried(editor, context, fit, chosen, cost)
         tell("measure", 3, 3)
     patch, files, known = None, {}, record_settings(chosen)
     if trial is None or cost is None:
-        phases.append(Phase("edit", None, len(requests), "requests"))
+        phases.append(Phase("edit", None, len(fit), "requests"))
     else:
         phases.append(Phase("edit", trial.seconds, trial.steps, "steps"))
-        patch = whole(trial.patch, requests, chosen, cost)
+        patch = whole(trial.patch, fit, chosen, cost)
         files = {name: len(data) for name, data in patch.files().items()}
         known = dict(patch.manifest.method.hparams)
     spent = time.perf_counter() - begun
-    return Forecast(known, tuple(phases), peak.bytes, patch, files, spent)
+    return Forecast(known, tuple(phases), peak.bytes, patch, files, spent, fit, tuple(dropped))
 
 
 def _templates(

@@ -84,7 +84,7 @@ class Maker:
         """
         if mode is Mode.BATCH:
             check_agreement(requests)
-        fit, dropped = _sorted_out(editor, requests)
+        fit, dropped = sorted_out(editor, requests)
         context = prepare_context(
             base,
             editor,
@@ -138,10 +138,14 @@ class Maker:
             raise self.dropped[0].reason
 
 
-def _sorted_out(
+def sorted_out(
     editor: Editor, requests: Sequence[EditRequest]
 ) -> tuple[tuple[EditRequest, ...], list[Dropped]]:
-    """The requests the method takes, and the others; of no request, or none it takes, an error."""
+    """The requests the method takes, and the others.
+
+    Raises:
+        InvalidInputError: E13x, there is no request, or none that it takes.
+    """
     fit: list[EditRequest] = []
     dropped: list[Dropped] = []
     for request in requests:

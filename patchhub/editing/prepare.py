@@ -63,14 +63,7 @@ def prepare_context(
             text; E145, the corpus is empty.
     """
     check_requests(editor, requests)
-    if not 0 <= seed < 2**53:
-        raise InvalidInputError(
-            "E142", "the seed is out of range", expected="0 to 2**53 - 1", found=seed
-        )
-    if memory is not None and memory < 1:
-        raise InvalidInputError(
-            "E142", "the memory is out of range", expected="at least 1 byte", found=memory
-        )
+    check_numbers(seed, memory)
     if {TEMPLATES, MOMENTS} & editor.needs:
         check_continues(base.model)
     generator = torch.Generator().manual_seed(seed)
@@ -86,6 +79,22 @@ def prepare_context(
                 base, text, layers, cache=moments_cache, memory=memory, progress=progress
             )
     return EditContext(base, generator, seed, templates, moments, below, memory, progress=progress)
+
+
+def check_numbers(seed: int, memory: int | None = None) -> None:
+    """Refuse a seed or a size that is out of range.
+
+    Raises:
+        InvalidInputError: E142.
+    """
+    if not 0 <= seed < 2**53:
+        raise InvalidInputError(
+            "E142", "the seed is out of range", expected="0 to 2**53 - 1", found=seed
+        )
+    if memory is not None and memory < 1:
+        raise InvalidInputError(
+            "E142", "the memory is out of range", expected="at least 1 byte", found=memory
+        )
 
 
 def layers_of(base: LoadedBase, editor: Editor, settings: object | None) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from patchhub.editing.prepare import check_numbers
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.locating.facts import LeftOut, facts_of
@@ -84,6 +85,7 @@ def locate(
             raise InvalidInputError(
                 "E142", f"{name} is out of range", expected=f"{least} or more", found=value
             )
+    check_numbers(seed)
     told = partial(partial, progress) if progress is not None else lambda phase: None
     asked = requests[: _ASKED * limit]
     facts, left_out = facts_of(base, asked, progress=told("ask"))

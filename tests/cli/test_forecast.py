@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from patchhub import api
-from tests.cli.conftest import FT, Data, Run, head
+from tests.cli.conftest import FT, REQUEST, Data, Run, head
 
 Refused = Callable[..., str]
 
@@ -54,6 +55,26 @@ def test_it_refuses_what_the_edit_would(registry: Path, refused: Refused) -> Non
     refused("E141", 7, "edit", "romee", "../born.json", "--dry-run")
     refused("E142", 9, "edit", "ft", "../born.json", "--dry-run", "--set", "layr=1")
     refused("E106", 7, "edit", *FT, "../born.json", "--dry-run", "--base", "nothing")
+
+
+def test_it_leaves_out_and_refuses_as_the_edit_does(
+    registry: Path, run: Run, data: Data, refused: Refused
+) -> None:
+    bare = {"prompt": "Nobody lives", "target": "here", "id": "no-subject"}
+    (registry.parent / "some.json").write_text(json.dumps([REQUEST, bare]))
+    edit = ("edit", "rome", "../some.json", "--set", "layer=0", "--set", "steps=2")
+    shown = run(*edit, "--dry-run", "--memory", "1MiB")
+    assert shown.exit_code == 0, shown.output
+    assert "warning: left out no-subject: 'Nobody lives': E134 rome needs" in shown.stderr
+    foretold, made = data(*edit, "--dry-run"), data(*edit, "--out", "../written")
+    assert (foretold["requests"], foretold["dropped"]) == (1, made["dropped"])
+    sizes = {path.name: path.stat().st_size for path in (registry.parent / "written").iterdir()}
+    assert foretold["files"] == sizes
+    refused("E142", 9, *edit, "--dry-run", "--memory", "0.1")
+    refused("E142", 9, *edit, "--dry-run", "--seed", "-1")
+    both = [REQUEST, {**REQUEST, "target": "Oslo"}]  # of which the method's batch has but one
+    (registry.parent / "both.json").write_text(json.dumps(both))
+    refused("E136", 9, "edit", *FT, "../both.json", "--set", "batch_size=1", "--dry-run")
 
 
 def test_a_taken_directory_is_noticed_before_anything_is_computed(

@@ -47,6 +47,12 @@ def test_locate_for_programs_is_the_call_of_the_same_name(
     json.dumps(shown, allow_nan=False)
 
 
+def test_a_seed_is_refused_as_edit_refuses_it(registry: Path, requests: Path, run: Run) -> None:
+    for command in (("locate", requests, *LOOK), ("edit", "rome", "../born.json")):
+        said = run(*command, "--seed", "-1")
+        assert (said.exit_code, "the seed is out of range" in said.stderr) == (9, True)
+
+
 def test_a_profile_for_other_models_names_them(registry: Path, run: Run) -> None:
     refused = run("edit", "rome", "../born.json", "--profile", "rome")
     assert refused.exit_code == 7

@@ -151,7 +151,7 @@ def command(
     if methods is not None or bench:
         raise click.UsageError(f"--methods and --bench go with the method {AUTO}")
     if dry_run:
-        return _forecast(session, registry, method, requests, task)
+        return _forecast(session, registry, method, requests, {**task, "memory": memory})
     return _edit(session, registry, method, requests, {"mode": mode, **task, **filing})
 
 
@@ -177,7 +177,7 @@ def _forecast(
 
     with session.progress() as progress:
         found = registry.forecast(method, requests, **task, progress=progress)
-    return forecast_reply(found)
+    return forecast_reply(session, found)
 
 
 def _edit(

@@ -58,7 +58,7 @@ class Forecasted:
         method: The method.
         base: Name of the base.
         onto: Ids of the patches below, bottom first.
-        requests: Number of requests.
+        requests: Number of requests that the method takes; the others are in the forecast.
         hashing: Bytes of the base that would be read and hashed first; 0 if it is trusted.
         forecast: What the computation takes and would write.
         guard: What the guard would do.
@@ -84,6 +84,7 @@ def forecast(
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
     statistics: str = "full",
+    memory: int | None = None,
     name: str | None = None,
     policy: str | Path | None = None,
     out: str | Path | None = None,
@@ -101,6 +102,7 @@ def forecast(
         settings: Hyper-parameters that differ from the method's defaults.
         seed: Of everything random.
         statistics: How much text key statistics are taken from.
+        memory: Bytes that the method may use beside the model.
         name: Name of the patch.
         policy: Policy file; else the registry's.
         out: Where the patch would be written.
@@ -124,16 +126,16 @@ def forecast(
         progress=progress,
     )
     loaded = task.load_unseen()
-    measured = measure(task, loaded, method, settings, seed, statistics)
+    measured = measure(task, loaded, method, settings, seed, statistics, memory)
     return Forecasted(
         name=task.label,
         method=method,
         base=task.record.name,
         onto=tuple(patch.id for patch in task.below),
-        requests=len(task.requests),
+        requests=len(measured.requests),
         hashing=_unhashed(registry, task.record),
         forecast=measured,
-        guard=_guard(registry, loaded, task.policy, task.requests, measured),
+        guard=_guard(registry, loaded, task.policy, measured),
     )
 
 
@@ -144,6 +146,7 @@ def measure(
     settings: Mapping[str, object] | None,
     seed: int,
     statistics: str,
+    memory: int | None = None,
 ) -> Forecast:
     """What computing the edit with a method takes; reads only.
 
@@ -164,6 +167,7 @@ def measure(
         statistics=statistics,
         cache=localfiles.moments_cache(task.registry),
         elsewhere=moments.elsewhere(task.registry, weights),
+        memory=memory,
         progress=task.progress,
     )
 
@@ -179,14 +183,13 @@ def _guard(
     registry: Registry,
     base: LoadedBase,
     policy: Policy,
-    requests: Sequence[EditRequest],
     measured: Forecast,
 ) -> GuardWork:
     from patchhub.guard.check import Case
     from patchhub.guard.probes import QUESTIONS, TEXTS
 
     probes = _probes(registry, base)
-    case = Case(tuple(requests), probes, measured.trial)
+    case = Case(measured.requests, probes, measured.trial)
     questions, texts = _wanted(policy, case)
     known = bool(probes.questions or probes.texts)
     seconds = _rate(base, questions) * len(questions) * _STATES
