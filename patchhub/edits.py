@@ -9,12 +9,13 @@ from typing import Literal, overload
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import Dropped
-from patchhub.editing.joint import joined_with
+from patchhub.editing.joint import inherited, joined_with, keep_earlier
 from patchhub.editing.maker import Maker
 from patchhub.editing.modes import Mode
 from patchhub.editing.profiles import with_profile
 from patchhub.given import Base, Progress, Requests, base_of, patches_of, requests_of
 from patchhub.patch import Patch
+from patchhub.request import EditRequest
 
 
 class LeftOutWarning(UserWarning):
@@ -87,7 +88,8 @@ def edit(
             model. ``sequential``: a patch of each, on the model that carries the earlier ones.
             ``joint``: one patch of all requests and of those of ``onto``, for which it stands.
         onto: Patches the model carries while the edit is computed, bottom first. In mode ``joint``
-            it carries none: those by the method are solved again together with the requests.
+            it carries none: those by the method are solved again together with the requests, with
+            the topmost one's settings, seed and amount of text where no others are said.
         settings: Hyper-parameters that differ from the profile's and the method's defaults.
         profile: Settings as published for this model (`patchhub.editing.profiles`), by name.
         seed: Of everything random; of several patches each begins with it.
@@ -109,22 +111,26 @@ def edit(
         NotFoundError: E141 no such method; E109 a directory is missing; E160 no such profile, or
             it says nothing of this model.
         InvalidInputError: E13x a request, E142 a setting, E143 to E148 the model does not fit; of
-            requests that cannot be edited only if none can.
+            requests that cannot be edited only if none can, and in mode ``joint`` if one of them
+            was edited before.
         IntegrityError: E201, a patch in ``onto`` is of another base.
     """
-    way = Mode.of(mode)
-    wanted = requests_of(requests)
-    below = patches_of(onto)
-    editor = load_editor(method)
+    way, new, below = Mode.of(mode), requests_of(requests), patches_of(onto)
+    editor, given = load_editor(method), with_profile(settings, profile)
+    wanted: tuple[EditRequest, ...] = new
+    earlier: Sequence[Patch] = ()
     if way is Mode.JOINT:
-        editor, wanted = joined_with(editor, below, wanted)
-        way, below = Mode.BATCH, ()
+        joint, wanted = joined_with(editor, below, new)
+        amount = None if statistics == "full" else statistics
+        taken = inherited(joint.earlier, settings=given, seed=seed or None, statistics=amount)
+        given, seed, statistics = dict(taken.settings), taken.seed, taken.statistics
+        editor, earlier, way, below = joint, joint.earlier, Mode.BATCH, ()
     maker = Maker.begin(
         base_of(base, device),
         editor,
         wanted,
         mode=way,
-        settings=with_profile(settings, profile),
+        settings=given,
         seed=seed,
         texts=texts,
         statistics=statistics,
@@ -133,6 +139,8 @@ def edit(
         progress=progress,
     )
     made = _made(maker, way, below)
+    if earlier:
+        keep_earlier(earlier, new, maker.dropped)
     _tell(maker.dropped, dropped)
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,3 +102,31 @@ def test_what_was_computed_on_what_left_is_checked_again(
 def test_a_joint_edit_says_its_name_and_base(stack: str, data: Data) -> None:
     made = data("edit", *ROME, "../mira.json", "--mode", "joint", "--stack", "new")
     assert (made["name"], made["base"]) == ("new-joint", "pico")
+
+
+def test_the_amount_of_text_is_that_of_the_patches(stack: str, data: Data) -> None:
+    data("edit", *ROME, "../mira.json", "--name", "fast", "--statistics", "3")
+    data("apply", "fast", "--stack", "lean")
+    made = data("stack", "resolve", "lean", "--memory", "1GiB")
+    assert data("show", made["ref"])["manifest"]["method"]["corpus"]["amount"] == "3"
+    other = data("stack", "resolve", "lean", "--statistics", "4")
+    assert data("show", other["ref"])["manifest"]["method"]["corpus"]["amount"] == "4"
+
+
+def test_a_joint_edit_that_changes_nothing_is_refused(
+    registry: Path, stack: str, data: Data, refused: Callable[..., str]
+) -> None:
+    joint = ("--mode", "joint", "--stack", "new")
+    data("edit", *ROME, "../mira.json", *joint)
+    assert "new-joint@1" in refused("E134", 9, "edit", *ROME, "../mira.json", *joint)
+    long = {"prompt": "Jon is " * 60 + "Oslo is", "subject": "Oslo", "target": "Rome", "id": "long"}
+    (registry.parent / "long.json").write_text(json.dumps(long))
+    refused("E150", 9, "edit", *ROME, "../long.json", *joint)
+    assert held("new") == ["new-joint@1"]
+
+
+def test_a_method_without_edits_in_the_stack_is_told(
+    stack: str, refused: Callable[..., str]
+) -> None:
+    told = refused("E142", 9, "stack", "resolve", stack, "--method", "memit")
+    assert "no edits by memit in the stack" in told

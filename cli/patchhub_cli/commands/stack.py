@@ -11,6 +11,7 @@ from patchhub_cli import completing
 from patchhub_cli.main import verb
 from patchhub_cli.options import (
     device_option,
+    memory_option,
     pairs_of,
     policy_option,
     review_option,
@@ -44,7 +45,16 @@ def command() -> None:
     shell_complete=completing.methods,
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method setting.")
+@click.option(
+    "--profile", help="Published settings for this model; `patchhub methods METHOD` lists them."
+)
 @click.option("--seed", type=int, help="Of the templates; else the topmost patch's.")
+@click.option(
+    "--statistics",
+    metavar="AMOUNT",
+    help="Text for key statistics: full, fast, or tokens per dimension; else as for the topmost.",
+)
+@memory_option
 @click.option("--name", help="Name of the patch; else STACK-joint.")
 @click.option(
     "--model", type=click.Path(path_type=Path), help="A model directory of PatchHub's that follows."
@@ -61,7 +71,10 @@ def resolve(
     without: tuple[str, ...],
     method: str | None,
     settings: tuple[str, ...],
+    profile: str | None,
     seed: int | None,
+    statistics: str | None,
+    memory: int | None,
     name: str | None,
     model: Path | None,
     policy: Path | None,
@@ -78,6 +91,7 @@ def resolve(
     base, and one solve takes all of them. The guard is asked about the new patch; then those it
     stands for leave STACK and it enters, in one step. `patchhub revert` of it brings them back.
     """
+    from patchhub.editing.profiles import with_profile
     from patchhub_cli.edited import refused_reply
     from patchhub_cli.joined import joined_reply
     from patchhub_registry.operations.guarding import RefusedError
@@ -91,8 +105,10 @@ def resolve(
                 stack,
                 method=method,
                 without=without,
-                settings=pairs_of(settings),
+                settings=with_profile(pairs_of(settings), profile),
                 seed=seed,
+                statistics=statistics,
+                memory=memory,
                 name=name,
                 policy=policy,
                 waive=waivers(waive, reason),

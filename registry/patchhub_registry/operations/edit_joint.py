@@ -44,7 +44,8 @@ def edit_joint(
     """`edit` in mode ``joint``; its arguments are those of `edit`, ``said`` is for the record.
 
     Where the stack has edits by the method already, their settings are taken for what ``settings``
-    leaves open, and their seed for 0, so that their targets need not be found again.
+    leaves open, their seed for 0 and their amount of text for ``full``, so that their targets need
+    not be found again.
 
     Raises:
         InvalidInputError: E142, no stack is named; else as `edit` and `stack_resolve`.
@@ -69,6 +70,7 @@ def edit_joint(
         more=wanted,
         settings=settings,
         seed=seed or None,
+        statistics=None if statistics == "full" else statistics,
     )
     if out is not None:
         patchdir.check_target(Path(out))
@@ -79,7 +81,6 @@ def edit_joint(
         policy=policy,
         device=device,
         progress=progress,
-        amount=statistics,
         memory=memory,
     )
     return task.run(waive=waive, said=said, commit=commit, out=out)

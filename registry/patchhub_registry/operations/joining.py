@@ -61,7 +61,6 @@ class Joining:
         task: The same as an edit on the patches that stay.
         number: Of the registry's newest policy.
         ruling: The policy in force, which decides what enters a stack; the task's may be another.
-        amount: How much text statistics are taken from.
         memory: Bytes to use beside the model.
     """
 
@@ -69,7 +68,6 @@ class Joining:
     task: Task
     number: int
     ruling: Policy
-    amount: str
     memory: int | None
 
     def run(
@@ -86,7 +84,8 @@ class Joining:
         Raises:
             GuardRefusedError: E401; nothing was committed and nothing written.
             ConflictError: E301, a patch that stays says otherwise; E304 to E308.
-            InvalidInputError: An edit made before cannot be made again; what the method says.
+            InvalidInputError: An edit made before cannot be made again, or none of the new ones
+                can be made; E134, nothing would change; what the method says.
         """
         self._check_facts()
         self._check_places(model)
@@ -107,7 +106,7 @@ class Joining:
 
     def _made(self, base: LoadedBase, waive: Mapping[str, str] | None) -> tuple[int, Made]:
         """The patch and its verdict; new requests may be left out of it, earlier ones never."""
-        from patchhub.editing.joint import JointEditor
+        from patchhub.editing.joint import JointEditor, keep_earlier, same_edits
         from patchhub.editing.maker import Maker
 
         task, weights = self.task, self.task.record.weights
@@ -120,13 +119,15 @@ class Joining:
             settings=self.together.settings,
             seed=self.together.seed,
             texts=localfiles.texts(task.registry, weights),
-            statistics=self.amount,
+            statistics=self.together.statistics,
             cache=statistics.brought(task.registry, weights),
             memory=self.memory,
             progress=task.progress,
         )
         patch = maker.make(maker.requests)
-        _keep_earlier(self.together, maker.dropped)
+        keep_earlier(self.together.patches, self.together.more, maker.dropped)
+        if same_edits(self.together.patches, patch):
+            raise solved_already(self.together)
         judged = task.judge(base, patch, self._asked(patch), waive)
         gone = (*maker.dropped, *map(_overruled, self.together.replaced))
         made = Made(patch, judged, task.label, task.below, gone)
@@ -238,7 +239,6 @@ def joining(
     policy: str | Path | None,
     device: str,
     progress: Progress | None,
-    amount: str = "full",
     memory: int | None = None,
 ) -> Joining:
     """Look up what can be refused before a model is loaded.
@@ -257,7 +257,7 @@ def joining(
     record = models.base_with(registry, state.base, f"stack {state.name!r}")
     below = tuple(models.read_patch(registry, item.ref) for item in together.staying)
     task = Task(registry, together.requests, label, rules, record, below, device, progress)
-    return Joining(together, task, number, ruling, amount, memory)
+    return Joining(together, task, number, ruling, memory)
 
 
 def _overruled(request: EditRequest) -> Dropped:
@@ -267,9 +267,10 @@ def _overruled(request: EditRequest) -> Dropped:
     return Dropped(request, reason)
 
 
-def _keep_earlier(together: Together, dropped: list[Dropped]) -> None:
-    """An edit made before cannot be lost because a new one goes with it."""
-    before = {digest for one in together.patches for digest in one.manifest.method.requests}
-    for one in dropped:
-        if one.request.digest() in before:
-            raise one.reason
+def solved_already(together: Together) -> InvalidInputError:
+    """What is said where nothing would change."""
+    return InvalidInputError(
+        "E134",
+        f"{together.leaving[0].ref} is all edits of {together.editor.name} solved together",
+        hint="--without EDIT leaves one of them out",
+    )

@@ -7,9 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub.errors import InvalidInputError
 from patchhub_registry.operations import reviews
-from patchhub_registry.operations.joining import Joined, joining
+from patchhub_registry.operations.joining import Joined, joining, solved_already
 from patchhub_registry.operations.together import Together, collect
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def stack_resolve(
     without: str | Sequence[str] = (),
     settings: Mapping[str, object] | None = None,
     seed: int | None = None,
-    statistics: str = "full",
+    statistics: str | None = None,
     memory: int | None = None,
     name: str | None = None,
     policy: str | Path | None = None,
@@ -51,7 +50,7 @@ def stack_resolve(
             requests by id or by the beginning of their digest.
         settings: Of the method, where they shall differ from those of its topmost patch.
         seed: Likewise.
-        statistics: How much text key statistics are taken from.
+        statistics: How much text key statistics are taken from; else as for the topmost patch.
         memory: Bytes that the method may use beside the model.
         name: Name of the patch; else the stack's with ``-joint``.
         policy: Policy file; else the registry's.
@@ -79,19 +78,15 @@ def stack_resolve(
         without=names,
         settings=settings,
         seed=seed,
+        statistics=statistics,
     )
-    if not (names or settings or seed is not None) and _solved_already(together):
-        raise InvalidInputError(
-            "E134",
-            f"{together.leaving[0].ref} is all edits of {together.editor.name} solved together",
-            hint="--without EDIT leaves one of them out",
-        )
+    if not (names or settings or statistics or seed is not None) and _is_joint(together):
+        raise solved_already(together)
     task = joining(
         registry,
         together,
         name=name,
         policy=policy,
-        amount=statistics,
         memory=memory,
         device=device,
         progress=progress,
@@ -101,7 +96,7 @@ def stack_resolve(
     return task.run(waive=waive, said={"review_after": day, "message": message}, model=model)
 
 
-def _solved_already(together: Together) -> bool:
+def _is_joint(together: Together) -> bool:
     from patchhub.editing.joint.memory import JOINT
 
     return [JOINT in one.manifest.method.hparams for one in together.patches] == [True]

@@ -11,7 +11,6 @@ from patchhub_registry.operations import models, probing
 
 if TYPE_CHECKING:
     from patchhub.editing.joint import KeyValueEditor
-    from patchhub.manifest import MethodRecord
     from patchhub.patch import Patch
     from patchhub.request import EditRequest
     from patchhub_registry.entry import StackItem
@@ -31,34 +30,39 @@ class Together:
         editor: The method of all of them.
         settings: Its settings, as text.
         seed: Of its templates.
+        statistics: How much text key statistics are taken from.
         leaving: The patches that a new one will stand for.
         patches: The same with their tensors.
         staying: The other patches of the stack.
         requests: What shall hold, with the probes that are known.
         replaced: Requests that a later one contradicts.
         without: Requests that are left out because that was asked for.
+        more: Requests that were added.
     """
 
     before: StackState
     editor: KeyValueEditor
     settings: Mapping[str, object]
     seed: int
+    statistics: str
     leaving: tuple[StackItem, ...]
     patches: tuple[Patch, ...]
     staying: tuple[StackItem, ...]
     requests: tuple[EditRequest, ...]
     replaced: tuple[EditRequest, ...]
     without: tuple[EditRequest, ...]
+    more: tuple[EditRequest, ...]
 
     @property
     def targets(self) -> tuple[int, int]:
         """How many targets there are, and how many of them the patches remember."""
+        from patchhub.editing.joint import settings_of
         from patchhub.editing.joint.groups import group_name, settled
         from patchhub.editing.joint.memory import remembered
 
         groups = settled(self.requests).groups
         last = self.patches[-1].manifest.method if self.patches else None
-        if last is None or (self.settings, self.seed) != (_settings(last), last.seed):
+        if last is None or (self.settings, self.seed) != (settings_of(last), last.seed):
             return len(groups), 0
         known = remembered(self.patches, last, self.editor)
         return len(groups), sum(known.knows(group_name(group)) for group in groups)
@@ -73,6 +77,7 @@ def collect(
     more: Sequence[EditRequest] = (),
     settings: Mapping[str, object] | None = None,
     seed: int | None = None,
+    statistics: str | None = None,
 ) -> Together:
     """Gather what the patches of one method in a stack ask for.
 
@@ -84,20 +89,23 @@ def collect(
         more: Requests to add; they count as later than all others.
         settings: Of the method; else those of its topmost patch.
         seed: Likewise.
+        statistics: Likewise; of the topmost one that needed any.
 
     Raises:
-        InvalidInputError: E142, the method's edits cannot be solved together, or there is no patch
-            to take it from; E134, nothing would be left.
+        InvalidInputError: E142, the method's edits cannot be solved together, or the stack has none
+            by it; E134, nothing would be left.
         NotFoundError: E102, none of the edits is called so; E141.
         IntegrityError: E2xx, the registry is damaged.
     """
+    from patchhub.editing.joint import inherited
     from patchhub.editing.joint.groups import settled
-    from patchhub.editing.profiles import PROFILE
 
     editor = _editor(registry, before, method)
     leaving = tuple(item for item in before.items if _by(registry, item) == editor.name)
     patches = tuple(models.read_patch(registry, item.ref) for item in leaving)
     asked = [request for patch in patches for request in patch.requests]
+    if not (asked or more):
+        raise _none_there(registry, before, f"no edits by {editor.name} in the stack")
     gone = _named(registry, without, asked)
     digests = {request.digest() for request in gone}
     agreed = settled([one for one in asked if one.digest() not in digests] + list(more))
@@ -108,27 +116,21 @@ def collect(
             found=f"{len(gone)} of {len(asked)} requests left out",
             hint=f"patchhub revert {' '.join(item.ref for item in leaving)} --stack {before.name}",
         )
-    last = patches[-1].manifest.method if patches else None
-    whole = PROFILE in (settings or {})  # settings of its own
-    inherited = {} if whole or last is None else _settings(last)
+    taken = inherited(patches, settings=settings, seed=seed, statistics=statistics)
     return Together(
         before=before,
         editor=editor,
-        settings={**inherited, **(settings or {})},
-        seed=seed if seed is not None else (last.seed if last is not None else 0),
+        settings=taken.settings,
+        seed=taken.seed,
+        statistics=taken.statistics,
         leaving=leaving,
         patches=patches,
         staying=tuple(item for item in before.items if item not in leaving),
         requests=_probed(registry, patches, agreed.kept, more),
         replaced=agreed.replaced,
         without=tuple(gone),
+        more=tuple(more),
     )
-
-
-def _settings(record: MethodRecord) -> dict[str, object]:
-    from patchhub.editing.joint.memory import JOINT
-
-    return {name: value for name, value in record.hparams.items() if name != JOINT}
 
 
 def _by(registry: Registry, item: StackItem) -> str:
@@ -148,9 +150,13 @@ def _editor(registry: Registry, before: StackState, method: str | None) -> KeyVa
             continue
         if isinstance(editor, KeyValueEditor):
             return editor
-    raise InvalidInputError(
+    raise _none_there(registry, before, "no edits in the stack can be solved together")
+
+
+def _none_there(registry: Registry, before: StackState, what: str) -> InvalidInputError:
+    return InvalidInputError(
         "E142",
-        f"stack {before.name!r} holds no edits that can be solved together",
+        f"{before.name}: {what}",
         expected="patches of a method that writes values at keys, such as memit or rome",
         found=", ".join(f"{item.ref} ({_by(registry, item)})" for item in before.items)
         or "nothing",

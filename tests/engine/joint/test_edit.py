@@ -191,6 +191,17 @@ def test_in_python_too(tmp_path: Path) -> None:
     assert set(last.requests) == {other, MAYOR}
 
 
+def test_in_python_settings_are_taken_over_and_no_earlier_edit_is_lost(tmp_path: Path) -> None:
+    base, settings = pico_directory(tmp_path, "gpt2"), {"layer": 0, "steps": 3, "covariance": False}
+    first = patchhub.edit(base, "rome", BORN, mode="joint", settings=settings, seed=3)
+    more = patchhub.edit(base, "rome", MAYOR, mode="joint", onto=[first])
+    one, other = first.manifest.method, more.manifest.method
+    assert (one.hparams, one.seed, one.templates) == (other.hparams, other.seed, other.templates)
+    long = replace(BORN, prompt="Jon is " * 60 + BORN.prompt, target="Oslo")  # in BORN's place
+    with pytest.raises(InvalidInputError, match="E150"):
+        patchhub.edit(base, "rome", [long, CAPITAL], mode="joint", onto=[first])
+
+
 def test_a_record_says_that_it_was_joint() -> None:
     record = batch(BORN).manifest.method
     assert (record.name, record.hparams["joint"], record.hparams["layer"]) == ("rome", True, 0)
