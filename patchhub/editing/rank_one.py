@@ -20,7 +20,7 @@ from patchhub.editing.joint.form import Form, delta_by, inverse_moments
 from patchhub.editing.joint.solver import Formula
 from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.solver import solve
-from patchhub.editing.targets import Target, TargetSettings, find_targets, wanted_for
+from patchhub.editing.targets import Target, TargetSettings, find_targets, only, wanted_for
 from patchhub.editing.templates import BARE
 from patchhub.editing.tokens import filler_id
 from patchhub.editing.trace import swapped
@@ -169,7 +169,7 @@ def observe(context: EditContext, request: EditRequest, settings: InsertSettings
         InvalidInputError: E143, tokens do not line up; E148, diverged; E150, too long.
     """
     base = context.base
-    (found,) = find_targets(
+    found = find_targets(
         base.model,
         base.arch,
         [wanted_for(base.tokenizer, context.templates or BARE, [request])],
@@ -178,9 +178,7 @@ def observe(context: EditContext, request: EditRequest, settings: InsertSettings
         filler=filler_id(base.tokenizer),
         memory=context.memory,
     )
-    if isinstance(found, InvalidInputError):
-        raise found
-    return found
+    return only(found)
 
 
 def factors(

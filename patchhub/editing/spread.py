@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.editor import EditContext, Editor, method_record
+from patchhub.editing.factors import low_rank
 from patchhub.editing.gather import Group, contexts_of, gather, of_group
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.solver import Formula as JointFormula
@@ -27,14 +28,14 @@ from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.layerwise import Share, Solution, Solve, evenly, write_layers
 from patchhub.editing.moments import Moments
 from patchhub.editing.settings import require
-from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets
+from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets, only
 from patchhub.editing.tokens import filler_id
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import SPREAD, edit_layers, site_for
+from patchhub.sites import SPREAD, edit_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,21 +144,14 @@ def spread(
         formula.ready(layer)
     groups, targets = found_targets(context, requests, settings, formula)
     solution = solved(context, groups, targets, settings, formula)
-    sites, payload = [], {}
-    for layer, (rows, residuals) in solution.factors.items():
-        path = base.arch.path("mlp_out", layer, base.model)
-        sites.append(site_for(base.model, base.fingerprint, f"{path}.weight"))
-        payload[sites[-1].tensor] = {"A": rows.T.float(), "B": residuals.float()}
+    sites, payload = low_rank(base, solution.factors)
     kept = sorted(number for group in groups for number in group.requests)
     owner = {number: i for i, group in enumerate(groups) for number in group.requests}
     memory = KeyValues(solution.keys, solution.residuals, tuple(owner[n] for n in kept))
     chosen = [requests[number] for number in kept]
     return Patch.build(
         Kind.LOW_RANK,
-        {
-            tensor: {r: f.contiguous() for r, f in roles.items()}
-            for tensor, roles in payload.items()
-        },
+        payload,
         sites=sites,
         base=base.fingerprint.weights,
         method=method_record(editor, context, chosen, settings, layers=layers),
@@ -223,10 +217,7 @@ def joint_form(
     """
 
     def delta(wanted: Wanted) -> Tensor:
-        (found,) = formula.targets(context, [wanted], settings)
-        if isinstance(found, InvalidInputError):
-            raise found
-        return found.delta
+        return only(formula.targets(context, [wanted], settings)).delta
 
     return Form(
         formula=JointFormula(settings.layers or (), metric, ridge, formula.share),

@@ -10,6 +10,7 @@ import torch
 
 from patchhub.composer.stack import check_base
 from patchhub.editing.editor import EditContext, Editor, check_requests, method_record
+from patchhub.editing.factors import low_rank
 from patchhub.editing.joint.entries import Entry
 from patchhub.editing.joint.finding import Finding
 from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
@@ -22,7 +23,7 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind, MethodRecord
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import module_of, site_for, weight_matrix
+from patchhub.sites import module_of, weight_matrix
 
 
 @dataclass(eq=False)
@@ -145,15 +146,7 @@ def _patch(
     entries = sorted(entries, key=lambda one: one.name)
     places = {request: n for n, one in enumerate(entries) for request in one.requests}
     requests = sorted(places, key=EditRequest.digest)
-    factors = JointSolver(form.formula, entries).solve()
-    sites, payload = [], {}
-    for layer, (rows, residuals) in factors.items():
-        path = base.arch.path("mlp_out", layer, base.model)
-        sites.append(site_for(base.model, base.fingerprint, f"{path}.weight"))
-        payload[sites[-1].tensor] = {
-            "A": rows.T.float().contiguous(),
-            "B": residuals.float().contiguous(),
-        }
+    sites, payload = low_rank(base, JointSolver(form.formula, entries).solve())
     layers = form.formula.layers
     remembers = KeyValues(
         {n: torch.stack([one.keys[n] for one in entries]) for n in layers},

@@ -11,7 +11,7 @@ from torch import Tensor
 from patchhub.editing.editor import EditContext, Editor
 from patchhub.editing.joint.solver import Formula, Metric
 from patchhub.editing.solver import solve
-from patchhub.editing.targets import TargetSettings, Wanted, find_targets
+from patchhub.editing.targets import TargetSettings, Wanted, find_targets, only
 from patchhub.editing.templates import ContextTemplates
 from patchhub.editing.tokens import filler_id
 from patchhub.errors import InvalidInputError
@@ -66,12 +66,10 @@ def delta_by(
 
     def delta(wanted: Wanted) -> Tensor:
         filler = filler_id(base.tokenizer)
-        (found,) = find_targets(
+        found = find_targets(
             base.model, base.arch, [wanted], settings, layer=layer, filler=filler, site=site
         )
-        if isinstance(found, InvalidInputError):
-            raise found
-        return found.delta
+        return only(found).delta
 
     return delta
 

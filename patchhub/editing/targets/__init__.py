@@ -8,6 +8,7 @@ from patchhub.editing.targets.problem import (
     TargetSettings,
     TwinSettings,
     Wanted,
+    only,
     wanted_for,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "Wanted",
     "find_targets",
     "find_twin_targets",
+    "only",
     "wanted_for",
 ]

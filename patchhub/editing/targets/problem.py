@@ -12,6 +12,7 @@ from patchhub.editing.prompts import prompt_of
 from patchhub.editing.settings import require
 from patchhub.editing.templates import ContextTemplates
 from patchhub.editing.tokens import Row, subject_row, target_row
+from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 
 ESSENCE = " is a"
@@ -62,7 +63,8 @@ class TargetSettings:
     """Settings of the optimiser; the defaults are those published for GPT-2 XL and GPT-J.
 
     Attributes:
-        steps: Evaluations of the loss; one more than updates.
+        steps: One more than the loss is evaluated at most, each time followed by an update of δ:
+            of the published number the last is the reference's look at what came out.
         lr: Adam's step size.
         weight_decay: w.
         clamp: c; the radius of δ in multiples of ‖v₀‖.
@@ -122,3 +124,11 @@ class Target:
     def value(self) -> Tensor:
         """The wanted output, v₀ + δ, ``(d,)``."""
         return self.origin + self.delta
+
+
+def only(found: Sequence[Target | InvalidInputError]) -> Target:
+    """The target, where one was looked for; raises why there is none."""
+    (one,) = found
+    if isinstance(one, InvalidInputError):
+        raise one
+    return one
