@@ -20,15 +20,29 @@ def factorise(moment: Tensor) -> Tensor:
     Raises:
         InvalidInputError: E145, the matrix is not positive definite.
     """
+    what = "the second moment of the keys is singular"
+    return _cholesky(moment, what, "use a corpus with more, and more varied, text")
+
+
+def _system(matrix: Tensor) -> Tensor:
+    """The factor of what is solved for keys, which fails where they depend on each other (E145)."""
+    return _cholesky(
+        matrix,
+        "the keys of the requests depend on each other",
+        "leave out requests that say nearly the same, or set slack or ridge above 0",
+    )
+
+
+def _cholesky(matrix: Tensor, what: str, hint: str) -> Tensor:
     factor: Tensor
-    factor, info = torch.linalg.cholesky_ex(moment.double())
+    factor, info = torch.linalg.cholesky_ex(matrix.double())
     if int(info) != 0 or not bool(torch.isfinite(factor).all()):
         raise InvalidInputError(
             "E145",
-            "the second moment of the keys is singular",
+            what,
             expected="a positive definite matrix",
-            found=f"Cholesky fails at row {int(info)} of {moment.shape[0]}",
-            hint="use a corpus with more, and more varied, text",
+            found=f"Cholesky fails at row {int(info)} of {matrix.shape[0]}",
+            hint=hint,
         )
     return factor
 
@@ -64,13 +78,13 @@ def ridge_dual(factor: Tensor, keys: Tensor, ridge: float) -> Tensor:
     gram = half.T @ half
     gram.diagonal().add_(ridge)
     whitened = torch.linalg.solve_triangular(factor.T, half, upper=True)
-    return solve(factorise(gram), whitened.T).T
+    return solve(_system(gram), whitened.T).T
 
 
 def ridge_primal(factor: Tensor, keys: Tensor, ridge: float) -> Tensor:
     """`ridge_rows` by an ``(f, f)`` system: ``A = (ρC + KKᵀ)⁻¹ K``."""
     wide = keys.double()
-    return solve(factorise(ridge * (factor @ factor.T) + wide @ wide.T), wide)
+    return solve(_system(ridge * (factor @ factor.T) + wide @ wide.T), wide)
 
 
 def spectrum(moment: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +122,7 @@ def confined_dual(basis: Tensor, keys: Tensor, past: Tensor, ridge: float) -> Te
     gram = inside.T @ inside
     gram.diagonal().add_(ridge)
     first = torch.eye(gram.shape[0], keys.shape[1], dtype=torch.float64)
-    return basis @ (inside @ solve(factorise(gram), first))
+    return basis @ (inside @ solve(_system(gram), first))
 
 
 def confined_primal(basis: Tensor, keys: Tensor, past: Tensor, ridge: float) -> Tensor:
@@ -116,4 +130,4 @@ def confined_primal(basis: Tensor, keys: Tensor, past: Tensor, ridge: float) -> 
     inside, held = basis.T @ keys.double(), basis.T @ past.double()
     system = inside @ inside.T + held @ held.T
     system.diagonal().add_(ridge)
-    return basis @ solve(factorise(system), inside)
+    return basis @ solve(_system(system), inside)

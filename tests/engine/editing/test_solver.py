@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -81,6 +83,18 @@ def test_a_singular_matrix_is_a_typed_error() -> None:
     with pytest.raises(InvalidInputError) as error:
         factorise(keys @ keys.T)
     assert error.value.code == "E145"
+
+
+@pytest.mark.parametrize("rows", [ridge_dual, confined_dual, confined_primal])
+def test_keys_that_depend_on_each_other_are_named_as_what_is_wrong(rows: Any) -> None:
+    moment, keys, _ = problem(2)
+    twice = torch.cat([keys, keys], dim=1)
+    given = (half_space(), twice, keys[:, :0]) if rows is not ridge_dual else (moment, twice)
+    with pytest.raises(InvalidInputError, match="keys of the requests depend") as error:
+        rows(*given, 0.0)
+    assert error.value.code == "E145"
+    assert "slack or ridge" in str(error.value.hint)
+    assert "text" not in str(error.value.hint)
 
 
 def half_space(seed: int = 1) -> Tensor:
