@@ -12,8 +12,10 @@ of a single row, NaN in the released code, is 0 here: it has none.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -21,10 +23,12 @@ from torch import Tensor
 from patchhub.editing.editor import EditContext
 from patchhub.editing.labels import Labelled
 from patchhub.editing.observing import observed
+from patchhub.errors import IntegrityError
 
 Shape = tuple[int, int]
 """d_in and d_out; all modules of one shape share a normaliser."""
 _PREFIX = "normaliser."
+_NAMED = re.compile(r"normaliser\.([1-9][0-9]*)x([1-9][0-9]*)")
 _EPS = torch.finfo(torch.float32).eps
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -128,12 +132,43 @@ def to_state(normalisers: Mapping[Shape, Normaliser]) -> dict[str, Tensor]:
 
 
 def from_state(state: Mapping[str, Tensor]) -> dict[Shape, Normaliser]:
-    """The normalisers in a patch's state; none where it holds none."""
-    found: dict[Shape, Normaliser] = {}
-    for name, mean in state.items():
-        if name.startswith(_PREFIX) and name.endswith(".mean"):
-            stem = name.removesuffix(".mean")
-            d_in, d_out = map(int, stem.removeprefix(_PREFIX).split("x"))
-            count = int(state[f"{stem}.count"])
-            found[d_in, d_out] = Normaliser(mean, state[f"{stem}.spread"], count)
-    return found
+    """The normalisers in a patch's state; none where it holds none.
+
+    Raises:
+        IntegrityError: E118, the tensors are not what `to_state` writes.
+    """
+    stems = {name.rpartition(".")[0] for name in state if name.startswith(_PREFIX)}
+    return dict(_read(state, stem) for stem in sorted(stems))
+
+
+def _read(state: Mapping[str, Tensor], stem: str) -> tuple[Shape, Normaliser]:
+    found = _NAMED.fullmatch(stem)
+    if found is None:
+        _wrong(stem, f"{_PREFIX}<d_in>x<d_out>", stem)
+    d_in, d_out = int(found[1]), int(found[2])
+    read: list[Tensor] = []
+    for part, shape, dtype in (
+        ("mean", (d_in + d_out,), torch.float64),
+        ("spread", (d_in + d_out,), torch.float64),
+        ("count", (1,), torch.int64),
+    ):
+        one = state.get(f"{stem}.{part}")
+        if one is None or one.dtype != dtype or one.shape != shape:
+            shown = None if one is None else f"{one.dtype} {tuple(one.shape)}"
+            _wrong(f"{stem}.{part}", f"{dtype} {shape}", shown)
+        read.append(one)
+    mean, spread, count = read
+    usable = bool(mean.isfinite().all() and spread.isfinite().all() and (spread >= 0).all())
+    if int(count) < 1 or not usable:
+        _wrong(stem, "finite numbers, spreads of 0 or more, of at least one row", int(count))
+    return (d_in, d_out), Normaliser(mean, spread, int(count))
+
+
+def _wrong(name: str, expected: str, found: object) -> NoReturn:
+    raise IntegrityError(
+        "E118",
+        f"state.safetensors: {name} is not what a normaliser stores",
+        expected=expected,
+        found=found,
+        hint="the state was written by another program or is damaged; make the edit again",
+    )

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
-from patchhub.editing.normaliser import Normaliser, from_state
+from patchhub.editing.normaliser import Normaliser, from_state, to_state
 from patchhub.editing.projections import projections
-from patchhub.errors import InvalidInputError
+from patchhub.errors import IntegrityError, InvalidInputError
 from patchhub.manifest import Kind
 from patchhub.methods import ultraedit
 from patchhub.patch import Patch
@@ -175,3 +175,28 @@ def test_settings_out_of_range_are_typed_errors(name: str, value: object) -> Non
     with pytest.raises(InvalidInputError) as error:
         run_editor(EDITOR, pico_context("gpt2"), [REQUEST], {"layers": (0,), name: value})
     assert error.value.data["setting"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("2x3.spread", None),
+        ("2x3.mean", torch.zeros(5)),
+        ("2x3.mean", torch.zeros(4, dtype=WIDE)),
+        ("2x3.spread", torch.full((5,), torch.nan, dtype=WIDE)),
+        ("2x3.count", torch.tensor([0])),
+        ("2x3.count", torch.tensor([1.5])),
+        ("2by3.mean", torch.zeros(5, dtype=WIDE)),
+    ],
+)
+def test_a_damaged_normaliser_is_a_typed_error(name: str, value: Tensor | None) -> None:
+    rows = torch.arange(10, dtype=WIDE).reshape(2, 5)
+    state = to_state({(2, 3): Normaliser.empty(5).after(rows)})
+    assert from_state(state)[2, 3].count == 2
+    assert from_state({"keys.0": rows}) == {}
+    state[f"normaliser.{name}"] = torch.zeros(0) if value is None else value
+    if value is None:
+        del state[f"normaliser.{name}"]
+    with pytest.raises(IntegrityError, match="normaliser") as error:
+        from_state(state)
+    assert error.value.code == "E118"
