@@ -98,7 +98,10 @@ class Kn:
     def edit(
         self, context: EditContext, requests: Sequence[EditRequest], hparams: KnSettings
     ) -> Patch:
-        """Each request on the model as it is; what they add to one column is added up."""
+        """Each request on the model as it is; what they add to one column is added up.
+
+        A request that is made twice adds what it adds once.
+        """
         done = 0
 
         def one(request: EditRequest) -> NeuronEdit:
@@ -109,7 +112,9 @@ class Kn:
 
         fit, edits = each_or_dropped(context, requests, one)
         context.report("edit", len(requests), len(requests))
-        sites, payload = patch_tensors(context.base, edits)
+        asked = ((request.question, request.target, request.target_old) for request in fit)
+        once = dict(zip(asked, edits, strict=True))
+        sites, payload = patch_tensors(context.base, list(once.values()))
         return Patch.build(
             self.kind,
             payload,

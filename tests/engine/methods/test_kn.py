@@ -137,6 +137,14 @@ def test_a_batch_is_the_sum_of_its_requests_bit_by_bit(family: str) -> None:
     assert both.state["requests"].tolist() == sorted(both.state["requests"].tolist())
 
 
+def test_a_request_made_twice_counts_once() -> None:
+    base, again = pico_base("gpt2"), replace(OSLO, id="again")
+    twice = made(base, OSLO, BERGEN, again)
+    assert twice.manifest.content == made(base, OSLO, BERGEN).manifest.content
+    assert twice.requests == (OSLO, BERGEN, again)
+    assert set(twice.state["requests"].tolist()) == {0, 1, 2}
+
+
 def test_a_sequence_is_computed_on_the_model_as_it_is() -> None:
     base = pico_base("gpt2")
     first = made(base, OSLO)
