@@ -63,8 +63,8 @@ class TargetSettings:
     """Settings of the optimiser; the defaults are those published for GPT-2 XL and GPT-J.
 
     Attributes:
-        steps: One more than the loss is evaluated at most, each time followed by an update of δ:
-            of the published number the last is the reference's look at what came out.
+        steps: One more than the most updates, and than evaluations of the loss, one before each:
+            the published code evaluates it once more, to no effect.
         lr: Adam's step size.
         weight_decay: w.
         clamp: c; the radius of δ in multiples of ‖v₀‖.
