@@ -130,3 +130,18 @@ def test_a_method_without_edits_in_the_stack_is_told(
 ) -> None:
     told = refused("E142", 9, "stack", "resolve", stack, "--method", "memit")
     assert "no edits by memit in the stack" in told
+
+
+def test_an_edit_that_was_left_out_may_come_in_by_itself(
+    stack: str, data: Data, refused: Callable[..., str]
+) -> None:
+    data("stack", "resolve", stack, "--without", "jon")
+    data("apply", "jon", "--stack", stack)
+    assert held() == ["born@1", "prod-joint@1", "jon@1"]
+    data("stack", "resolve", stack)
+    data("stack", "resolve", stack, "--without", "oslo")
+    data("apply", "oslo", "--stack", stack)
+    told = refused("E306", 4, "revert", "prod-joint@3", "--stack", stack)
+    assert "--alone" in told
+    data("revert", "prod-joint@3", "--stack", stack, "--alone")
+    assert held() == ["born@1", "oslo@1"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from patchhub.errors import ConflictError, IntegrityError, NotFoundError, PatchHubError
+from patchhub.errors import ConflictError, IntegrityError, PatchHubError
 from patchhub.manifest import Algebra
 from patchhub_registry.operations import facts
 
@@ -111,26 +111,17 @@ class Rules:
                 yield Conflict.refusal("K2", patch.ref, _twice(state, patch.ref, item.ref))
 
     def _stands_for(self, state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
-        """K2: a patch and one that stands for it would make the same edits twice."""
-        mine = self._superseded(patch)
-        for item in state.items:
-            if item.id in mine or patch.id in self._superseded(self._of(item.ref).patch):
-                yield Conflict.refusal("K2", patch.ref, _same_edits(state, patch.ref, item.ref))
+        """K2: a joint patch and one by its method that makes an edit of it would make it twice.
 
-    def _superseded(self, patch: PatchRecord) -> set[str]:
-        """Ids of all patches that one stands for, also through others."""
-        found: set[str] = set()
-        wanted = list(patch.manifest.supersedes)
-        while wanted:
-            one = wanted.pop()
-            if one in found:
-                continue
-            found.add(one)
-            try:
-                wanted += self._registry.resolve(one).manifest.supersedes
-            except NotFoundError:  # of another registry
-                continue
-        return found
+        What a patch stands for is no measure: an edit may have been left out of it.
+        """
+        mine, joint = patch.manifest.method, bool(patch.manifest.supersedes)
+        for item in state.items:
+            there = self._of(item.ref).patch.manifest
+            both = set(mine.requests) & set(there.method.requests)
+            if both and mine.name == there.method.name and (joint or there.supersedes):
+                error = _same_edits(state, patch.ref, item.ref, len(both))
+                yield Conflict.refusal("K2", patch.ref, error)
 
     def _tensors(self, state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
         """K3: the same tensor."""
@@ -176,12 +167,12 @@ def _context(state: StackState, patch: PatchRecord) -> Iterator[Conflict]:
     yield Conflict.refusal("K5", patch.ref, error)
 
 
-def _same_edits(state: StackState, ref: str, there: str) -> ConflictError:
+def _same_edits(state: StackState, ref: str, there: str, count: int) -> ConflictError:
     return ConflictError(
         "E306",
-        f"stack {state.name} has these edits already",
-        expected=f"one of {ref} and {there}, which stands for the other",
-        found=there,
+        f"stack {state.name} has edits of {ref} already",
+        expected=f"one of {ref} and {there}",
+        found=f"{count} that both make",
         hint=f"patchhub revert {there} --stack {state.name}",
     )
 

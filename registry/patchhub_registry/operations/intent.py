@@ -105,8 +105,12 @@ def take_out(
     changes = [Change(Op.REVERT, item.ref, reason=reason) for item in items]
     rules = Rules(registry)
     conflicts: list[Conflict] = []
+    again = f"patchhub revert {' '.join(refs)} --stack {stack}"
     for back in () if alone else come_back(registry, before, items):
         found = rules.on_push(registry.preview(before, changes), registry.resolve(back.ref))
+        for each in found:
+            if each.error is not None:  # what stands in its way here came after it had left
+                each.error.hint = f"{again} --alone: nothing comes back"
         conflicts += [each for each in found if each.error is not None or each.rule == "K5"]
         if not any(each.rule in ("K2", "K6") for each in found if each.error is not None):
             changes.append(back)
