@@ -60,7 +60,20 @@ class Moments:
         return tuple(sorted(self.sums))
 
     def second(self, layer: int) -> Tensor:
-        """C of one block, ``(f, f)`` float64."""
+        """C of one block, ``(f, f)`` float64.
+
+        Raises:
+            InvalidInputError: E145, C has no full rank: it is of fewer tokens than dimensions.
+        """
+        width = self.sums[layer].shape[0]
+        if self.count < width:
+            raise InvalidInputError(
+                "E145",
+                f"the corpus is too small for the keys of block {layer}",
+                expected=f"at least {width} tokens, better ten times as many",
+                found=self.count,
+                hint="pass more text",
+            )
         return self.sums[layer] / self.count
 
     def factor(self, layer: int) -> Tensor:
@@ -70,20 +83,11 @@ class Moments:
             InvalidInputError: E145, C is singular (too little text).
         """
         if layer not in self._factors:
-            width = self.sums[layer].shape[0]
-            if self.count < width:
-                raise InvalidInputError(
-                    "E145",
-                    f"the corpus is too small for the keys of block {layer}",
-                    expected=f"at least {width} tokens, better ten times as many",
-                    found=self.count,
-                    hint="pass more text",
-                )
             self._factors[layer] = factorise(self.second(layer))
         return self._factors[layer]
 
     def spectrum(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Eigenvalues of C, ascending, and its eigenvectors; computed once."""
+        """Eigenvalues of C, ascending, and its eigenvectors; computed once (E145 as `second`)."""
         if layer not in self._spectra:
             self._spectra[layer] = spectrum(self.second(layer))
         return self._spectra[layer]

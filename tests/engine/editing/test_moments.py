@@ -134,6 +134,13 @@ def test_too_little_text_is_a_typed_error() -> None:
         compute_moments(base, ["", ""], (0,))
 
 
+def test_too_little_text_has_no_small_eigenvalues_to_be_used() -> None:
+    """They would be zeros: directions that no text was seen in, not directions that are free."""
+    moments = compute_moments(pico_base("gpt2"), TEXTS[:2], (0,))
+    with pytest.raises(InvalidInputError, match="corpus is too small"):
+        moments.spectrum(0)
+
+
 def test_a_singular_moment_is_a_typed_error() -> None:
     moments = Moments("", "", {0: torch.ones(4, 4, dtype=torch.float64)}, 100)
     with pytest.raises(InvalidInputError) as error:
