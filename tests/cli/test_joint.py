@@ -99,7 +99,13 @@ def test_what_was_computed_on_what_left_is_checked_again(
     assert held() == ["above@1", "prod-joint@1"]
 
 
-def test_a_joint_edit_says_its_name_and_base(stack: str, data: Data) -> None:
+def test_a_joint_edit_begins_a_stack_and_says_its_name_and_base(
+    stack: str, data: Data, run: Run, refused: Callable[..., str]
+) -> None:
+    joint = ("edit", *ROME, "../jon.json", "--mode", "joint", "--stack")
+    assert "--name NAME" in refused("E101", 9, *joint, "n" * 60)
+    begun = run(*joint, "begun")
+    assert (begun.exit_code, "bare base" in begun.stderr) == (0, False)
     made = data("edit", *ROME, "../mira.json", "--mode", "joint", "--stack", "new")
     assert (made["name"], made["base"]) == ("new-joint", "pico")
 

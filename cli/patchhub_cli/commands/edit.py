@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     type=click.Choice([mode.value for mode in Mode]),
     default=Mode.BATCH.value,
     show_default=True,
-    help="One patch of all requests, one of each, or one of each on those before it.",
+    help="One patch of all requests; one of each; one of each on those before it; or one of all "
+    "and of the stack's earlier edits by METHOD.",
 )
 @click.option(
     "--stack", help="Edit and check on top of this stack.", shell_complete=completing.stacks
@@ -122,7 +123,8 @@ def command(
     if no_commit and out is None:
         raise click.UsageError("--no-commit needs --out DIRECTORY")
     registry = session.registry()
-    session.check_stack(registry, stack)
+    if mode != Mode.JOINT:  # which may begin a stack
+        session.check_stack(registry, stack)
     task: dict[str, Any] = {
         "base": base,
         "stack": stack,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchhub.errors import ConflictError, InvalidInputError, PatchHubError
+from patchhub_registry.names import check_name
 from patchhub_registry.operations import facts, guarding, keeping, localfiles, models, statistics
 from patchhub_registry.operations.changing import Changed, change
 from patchhub_registry.operations.conflicts import Rules
@@ -125,7 +126,7 @@ class Joining:
             progress=task.progress,
         )
         patch = maker.make(maker.requests)
-        keep_earlier(self.together.patches, self.together.more, maker.dropped)
+        keep_earlier(self.together.patches, self.together.more, maker.dropped, patch)
         if same_edits(self.together.patches, patch):
             raise solved_already(self.together)
         judged = task.judge(base, patch, self._asked(patch), waive)
@@ -247,10 +248,8 @@ def joining(
         InvalidInputError: E101 the name, E146 the policy. NotFoundError: E109.
         IntegrityError: E201, the registry has no such base.
     """
-    from patchhub_registry.names import check_name
-
     state = together.before
-    label = check_name(name if name is not None else f"{state.name}-joint")
+    label = _label(name, state.name)
     number = max(registry.policies(), default=0)  # first: a later one is then noticed
     ruling = guarding.policy_of(registry)
     rules = ruling if policy is None else guarding.policy_of(registry, policy)
@@ -265,6 +264,16 @@ def _overruled(request: EditRequest) -> Dropped:
 
     reason = InvalidInputError("E136", "a later request says otherwise about the same fact")
     return Dropped(request, reason)
+
+
+def _label(name: str | None, stack: str) -> str:
+    if name is not None:
+        return check_name(name)
+    try:
+        return check_name(f"{stack}-joint")
+    except InvalidInputError as error:
+        error.hint = "--name NAME: the stack's own name is too long to make one of it"
+        raise
 
 
 def solved_already(together: Together) -> InvalidInputError:
