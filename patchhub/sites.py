@@ -177,7 +177,7 @@ def _stack(data: dict[str, Any]) -> Stack:
 
 def edit_layer(model: PreTrainedModel, arch: Architecture, purpose: str) -> int:
     """The block to edit when nobody names one; as `edit_layers`, for purposes with one block."""
-    return edit_layers(model, arch, purpose)[0]
+    return _chosen(model, arch, purpose, "layer")[0]
 
 
 def edit_layers(model: PreTrainedModel, arch: Architecture, purpose: str) -> tuple[int, ...]:
@@ -190,6 +190,11 @@ def edit_layers(model: PreTrainedModel, arch: Architecture, purpose: str) -> tup
     Raises:
         InvalidInputError: E142, nothing is known for this model.
     """
+    return _chosen(model, arch, purpose, "layers")
+
+
+def _chosen(model: PreTrainedModel, arch: Architecture, purpose: str, name: str) -> tuple[int, ...]:
+    """As `edit_layers`; ``name`` is what a method calls its blocks."""
     own = getattr(model.config, "patchhub", None)
     if isinstance(own, Mapping) and isinstance(own.get("edit_layer"), int):
         last = int(own["edit_layer"])
@@ -197,8 +202,9 @@ def edit_layers(model: PreTrainedModel, arch: Architecture, purpose: str) -> tup
     count = arch.block_count(model)
     found = arch.edit_layers.get(purpose, {}).get(str(count))
     if found is None:
-        several = purpose in (SPREAD, "finetune")
-        name, example = ("layers", "3,4,5") if several else ("layer", "5")
+        early = count // 3
+        last = min(early + 2, count - 1) if purpose in (SPREAD, "finetune") else early
+        example = ",".join(map(str, range(early, last + 1)))
         raise InvalidInputError(
             "E142",
             f"no published block to edit for {arch.model_type} models with {count} blocks",

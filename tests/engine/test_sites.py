@@ -159,3 +159,17 @@ def test_the_block_to_edit_comes_from_the_checkpoint_or_the_literature() -> None
     assert (xl["insert"]["48"], xl["finetune"]["48"]) == ((17,), (0,))
     assert xl["spread"]["48"] == (13, 14, 15, 16, 17)
     assert architecture("gptj").edit_layers["insert"]["28"] == (5,)
+
+
+def test_the_example_in_the_hint_can_be_given_to_the_method_and_the_model() -> None:
+    base = pico_base("gpt2")  # of two blocks
+    for find, purpose, example in (
+        (edit_layer, "insert", "layer=0;"),
+        (edit_layers, "insert", "layers=0;"),
+        (edit_layers, SPREAD, "layers=0,1;"),
+        (edit_layers, "finetune", "layers=0,1;"),
+    ):
+        with pytest.raises(InvalidInputError) as unknown:
+            find(base.model, base.arch, purpose)
+        assert f"--set {example}" in str(unknown.value.hint)
+        assert unknown.value.expected == f"{example.partition('=')[0]} between 0 and 1"
