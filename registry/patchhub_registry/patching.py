@@ -57,7 +57,7 @@ def patches(
             found, record = one.at(store, earlier)
             made.append(found)
             files |= {f"{found.path}/{name}": data for name, data in record.items()}
-        words = [f"{one.ref} {one.short}" for one in made]
+        words = [f"{one.ref} {one.short}" for one in made] or ["statements"]
         more = f" and {len(words) - 1} more" if words[1:] else ""
         new = not_there(store, files_said)
         return Draft({**files, **new}, f"add {words[0]}{more}\n"), tuple(made)
@@ -134,7 +134,9 @@ def _next_version(store: Store, name: str, patch_id: str, earlier: Sequence[str]
     last = versions[-1] if versions else 0
     if patch_id in earlier:
         number = last + 1 + earlier.index(patch_id)
-        raise ConflictError("E108", f"{name}@{number} is this very patch", found=patch_id[:12])
+        raise ConflictError(
+            "E108", f"{name}@{number} is this very patch", found=f"ph:{patch_id[:12]}"
+        )
     for version in versions:
         there = store.file(f"{paths.patch_dir(name, version)}/{paths.MANIFEST}")
         if there is not None and sha256(there) == patch_id:

@@ -135,17 +135,15 @@ class Record:
                 lambda key: reading.day(fields, key), fields, "review_after"
             ),
             message=reading.printable(fields, "message"),
-            dropped=tuple(map(LeftOut.read, fields.inners("dropped")))
-            if "dropped" in fields
-            else (),
+            dropped=_left_out(fields),
         )
         fields.end()
         return record
 
 
 def _left_out(fields: Fields) -> tuple[LeftOut, ...]:
-    found = fields.optional(fields.inners, "dropped")
-    return tuple(map(LeftOut.read, found or ()))
+    """None where the field is left out."""
+    return tuple(map(LeftOut.read, fields.inners("dropped"))) if "dropped" in fields else ()
 
 
 @dataclass(frozen=True, slots=True)

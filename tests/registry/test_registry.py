@@ -11,6 +11,7 @@ from patchhub.canonical import sha256
 from patchhub.errors import PatchHubError
 from patchhub_registry import Registry
 from patchhub_registry.lock import locked
+from patchhub_registry.patching import NewPatch
 from patchhub_registry.schema import Statement
 from tests.registry.support import (
     BASE,
@@ -327,6 +328,24 @@ def test_statements_are_kept_once(registry: Registry) -> None:
     assert registry.statements(sha256(b"other")) == []
     with pytest.raises(PatchHubError, match="E116"):
         registry.add_statements([Statement(said.subject, "guard", b'{"patch": 1}')])
+
+
+def test_no_patches_are_no_error(registry: Registry) -> None:
+    before = registry.head
+    assert registry.add_patches([]) == ()
+    assert registry.head == before
+    said = verdict(sha256(b"patch"))
+    assert registry.add_patches([], [said]) == ()
+    assert registry.statements(said.subject) == [said]
+
+
+def test_the_same_patch_twice_in_one_call_is_named_by_its_id(registry: Registry) -> None:
+    twice = [NewPatch(patch_files("one"), "demo", observed()) for _ in range(2)]
+    with pytest.raises(PatchHubError) as caught:
+        registry.add_patches(twice)
+    assert code(caught) == ("E108", 4)
+    short = sha256(patch_files("one")["patch.json"])[:12]
+    assert (caught.value.found, registry.list()) == (f"ph:{short}", [])
 
 
 def test_policies_count_up(registry: Registry) -> None:
