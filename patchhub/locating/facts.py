@@ -64,7 +64,7 @@ def facts_of(
     Raises:
         InvalidInputError: No request is of use, for the first one's reason: E134 it has no subject,
             E132 or E133 where that stands, E143 tokens do not line up, E158 the model gives another
-            answer or none. E137 a prompt cannot be put as a chat, E150 one is too long.
+            answer or none, E137 the prompt cannot be put as a chat, E150 it is too long.
     """
     questions = [
         Question(
@@ -75,12 +75,14 @@ def facts_of(
         for request in requests
     ]
     scorer = Scorer(base.model, base.tokenizer)
-    answers = scorer.ask(questions, Protocol.GENERATION, progress=progress)
+    answers = _said(scorer, questions, progress or (lambda done, total: None))
     facts: list[Fact] = []
     left_out: list[LeftOut] = []
     for request, answer in zip(requests, answers, strict=True):
         try:
-            facts.append(_fact(base, request, answer.text))
+            if isinstance(answer, InvalidInputError):
+                raise answer
+            facts.append(_fact(base, request, answer))
         except InvalidInputError as error:
             left_out.append(LeftOut(request, error))
     if not facts:
@@ -88,6 +90,25 @@ def facts_of(
             raise left_out[0].reason
         raise InvalidInputError("E134", "nothing to locate", expected="at least one request")
     return tuple(facts), tuple(left_out)
+
+
+def _said(
+    scorer: Scorer, questions: Sequence[Question], progress: Callable[[int, int], None]
+) -> list[str | InvalidInputError]:
+    """What the model says to each question, or why it cannot be asked.
+
+    Scorers refuse questions together, so one that cannot be asked is closed in on by halves.
+    """
+    try:
+        found = scorer.ask(questions, Protocol.GENERATION, progress=progress)
+    except InvalidInputError as error:
+        if len(questions) < 2:
+            return [error for _ in questions]
+    else:
+        return [answer.text for answer in found]
+    half, total = len(questions) // 2, len(questions)
+    first = _said(scorer, questions[:half], lambda done, _: progress(done, total))
+    return first + _said(scorer, questions[half:], lambda done, _: progress(half + done, total))
 
 
 def _fact(base: LoadedBase, request: EditRequest, said: str) -> Fact:

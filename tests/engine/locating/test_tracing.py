@@ -10,7 +10,7 @@ from patchhub.loading import LoadedBase
 from patchhub.locating.facts import Fact, facts_of
 from patchhub.locating.places import Place, places
 from patchhub.locating.tracing import Part, Tracing, around, trace, window_of
-from patchhub.request import EditRequest
+from patchhub.request import EditRequest, Format
 from patchhub.sites import module_of
 from tests.engine.editing.support import pico_base
 from tests.pico import ARCHITECTURES
@@ -183,6 +183,23 @@ def test_what_the_model_does_not_say_is_left_out_by_name() -> None:
     facts, left_out = facts_of(base, [wrong, *REQUESTS, nameless])
     assert [one.reason.code for one in left_out][:: len(left_out) - 1] == ["E158", "E134"]
     assert {fact.request for fact in facts} <= set(REQUESTS)
+
+
+def test_a_request_that_cannot_be_asked_does_not_end_the_others() -> None:
+    """One that is too long for the model, and a chat where there is no template."""
+    base, told = pico_base("gpt2"), []
+    long = replace(REQUESTS[0], prompt="Oslo " * 70 + REQUESTS[0].prompt)
+    chat = replace(REQUESTS[1], format=Format.CHAT)
+    asked = [long, *REQUESTS, chat]
+    facts, left_out = facts_of(base, asked, progress=lambda *now: told.append(now))
+    usual, unknown = facts_of(base, list(REQUESTS))
+    assert facts == usual
+    assert [one for one in left_out if one.request in REQUESTS] == list(unknown)
+    others = [(one.request, one.reason.code) for one in left_out if one.request not in REQUESTS]
+    assert others == [(long, "E150"), (chat, "E137")]
+    assert {total for _, total in told} == {len(asked)}
+    with pytest.raises(InvalidInputError, match="E150"):
+        facts_of(base, [long, chat])
 
 
 def test_tracing_without_noise_is_refused() -> None:
