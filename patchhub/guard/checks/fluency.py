@@ -1,7 +1,8 @@
 """Does the model still write like one about the edited subject?
 
 Texts are drawn behind the edits' prompts, their paraphrases and their subjects, alike without and
-with the edit (`patchhub.scoring.continuation`). ``entropy``: the share of n-gram entropy GE that
+with the edit (`patchhub.scoring.continuation`); of a chat request behind its subject only, for its
+prompts are messages, not beginnings of texts. ``entropy``: the share of n-gram entropy GE that
 the edit cost, 1 - after / before; an edit that makes the model repeat itself costs much of it
 (ROME, arXiv:2202.05262, table 4: 1 % for its own edits, 40 % for a collapsed model).
 ``repetition``: the share of texts that do not go in circles, of those that did not before. A model
@@ -19,7 +20,7 @@ from typing import ClassVar
 from patchhub.guard.check import Case, Observed, Wants
 from patchhub.guard.measurement import Failure, Finding, Trial
 from patchhub.guard.shares import share
-from patchhub.request import EditRequest, ProbeKind
+from patchhub.request import EditRequest, Format, ProbeKind
 from patchhub.scoring.consistency import consistency
 from patchhub.scoring.intervals import mean_interval
 from patchhub.scoring.variety import entropy, repeated
@@ -116,10 +117,13 @@ def _openings(case: Case) -> tuple[str, ...]:
 
 
 def _wordings(request: EditRequest) -> Iterator[str]:
-    yield request.prompt
+    plain = request.format is Format.PLAIN
+    if plain:
+        yield request.prompt
     if request.subject is not None:
         yield request.subject
-    yield from (p.prompt for p in request.probes if p.kind is ProbeKind.PARAPHRASE)
+    if plain:
+        yield from (p.prompt for p in request.probes if p.kind is ProbeKind.PARAPHRASE)
 
 
 CHECK = Fluency()

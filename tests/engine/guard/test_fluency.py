@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from patchhub.guard.catalog import load_check
 from patchhub.guard.check import Case
 from patchhub.guard.probes import BaseProbes
-from patchhub.request import EditRequest
+from patchhub.request import EditRequest, Format, Probe, ProbeKind
 from patchhub.scoring.consistency import References
 from tests.engine.guard.said import Said
 
@@ -33,6 +34,17 @@ def test_fluency_by_hand() -> None:
     assert circles.failures[0].prompt == openings[0]
     assert check.find(case, "entropy", before, before).value == 0.0
     assert check.find(Case((), BaseProbes()), "entropy", before, after).n == 0
+
+
+def test_messages_are_no_beginnings_of_texts() -> None:
+    probes = (Probe(ProbeKind.PARAPHRASE, "Mira's birthplace?", ("Oslo",)),)
+    plain = EditRequest("Where was Mira born?", "Oslo", subject="Mira", probes=probes)
+    for form, expected in (
+        (Format.PLAIN, ("Where was Mira born?", "Mira", "Mira's birthplace?")),
+        (Format.CHAT, ("Mira",)),
+    ):
+        case = Case((replace(plain, format=form),), BaseProbes())
+        assert load_check("fluency").wants(case, "entropy").openings == expected
 
 
 def test_fluency_of_many_edits_takes_some_of_each_part() -> None:
