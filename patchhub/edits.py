@@ -139,8 +139,8 @@ def edit(
         progress=progress,
     )
     made = _made(maker, way, below)
-    if earlier:
-        keep_earlier(earlier, new, maker.dropped)
+    if isinstance(made, Patch) and earlier:
+        keep_earlier(earlier, new, maker.dropped, made)
     _tell(maker.dropped, dropped)
     return made
 

@@ -63,23 +63,31 @@ def settings_of(record: MethodRecord) -> dict[str, object]:
 
 
 def keep_earlier(
-    patches: Sequence[Patch], requests: Sequence[EditRequest], dropped: Sequence[Dropped]
+    patches: Sequence[Patch],
+    requests: Sequence[EditRequest],
+    dropped: Sequence[Dropped],
+    made: Patch,
 ) -> None:
     """Pass unless edits made before would be lost, or none of the new ones came in.
 
     Args:
         patches: What the joint patch stands for.
         requests: The new ones.
-        dropped: What could not be edited, with the reasons.
+        dropped: What could not be edited, with the reasons. An earlier edit that one of them was
+            to take the place of must be in the patch.
+        made: The joint patch.
 
     Raises:
         InvalidInputError: The reason of the first edit that may not be left out.
     """
     earlier = [request for patch in patches for request in patch.requests]
     before = {request.digest() for request in earlier}
+    held = {request.digest() for request in made.requests}
     new = {request.digest() for request in requests} - before
     for one in dropped:
-        if one.request.digest() in before or settled([*earlier, one.request]).replaced:
+        displaced = settled([*earlier, one.request]).replaced
+        lost = {each.digest() for each in displaced} - held
+        if one.request.digest() in before or lost:
             raise one.reason
     left = [one for one in dropped if one.request.digest() in new]
     if new and new <= {one.request.digest() for one in left}:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from patchhub.editing.editor import EditContext, run_editor
-from patchhub.editing.joint import JointEditor, joined_with
+import patchhub
+from patchhub.editing.editor import Dropped, EditContext, run_editor
+from patchhub.editing.joint import JointEditor, joined_with, keep_earlier
 from patchhub.editing.joint import form as form_module
 from patchhub.editing.targets import Target, Wanted, find_targets
 from patchhub.errors import IntegrityError, InvalidInputError
@@ -82,6 +83,21 @@ def test_what_was_to_be_replaced_stays_where_the_later_request_cannot_be_edited(
     assert weights(made) == weights(joint(context(), [BORN, CAPITAL, MAYOR]))
     done, _ = added([before], replace(BORN, target="Oslo"))
     assert BORN not in done.requests
+
+
+def test_in_python_too(tmp_path: Path) -> None:
+    base, settings = pico_directory(tmp_path, "gpt2"), {"layer": 0, "steps": 3, "covariance": False}
+    before = patchhub.edit(base, "rome", BORN, mode="joint", settings=settings)
+    left: list[Dropped] = []
+    made = patchhub.edit(
+        base, "rome", [ELSEWHERE, MAYOR], mode="joint", onto=[before], dropped=left
+    )
+    assert set(made.requests) == {BORN, MAYOR}
+    assert [(one.request, one.reason.code) for one in left] == [(ELSEWHERE, "E150")]
+    with pytest.raises(InvalidInputError, match="E150"):
+        patchhub.edit(base, "rome", ELSEWHERE, mode="joint", onto=[before])
+    with pytest.raises(InvalidInputError, match="E150"):
+        keep_earlier([before], [ELSEWHERE, MAYOR], left, replace(made, requests=(MAYOR,)))
 
 
 def test_there_is_no_patch_in_the_place_of_others_that_says_nothing_new() -> None:
