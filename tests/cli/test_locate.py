@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from patchhub.locating.proposal import Proposal
 from patchhub_registry import Registry
 from tests.cli.conftest import Data, Run
 
@@ -23,14 +24,34 @@ def requests(registry: Path) -> Path:
     return file
 
 
-def test_locate_says_where_and_what_to_set(registry: Path, requests: Path, run: Run) -> None:
+def test_locate_says_where(registry: Path, requests: Path, run: Run) -> None:
     said = run("locate", requests, *LOOK, "--to", registry.parent / "where.html")
     assert said.exit_code == 0, said.output
     heads = ("block output", "MLP", "attention", "exchanged")
     assert any(all(head in line for head in heads) for line in said.stdout.splitlines())
-    assert "--set layer=" in said.stdout or "no block proposed" in said.stdout
     assert "left out: 'Mira Tolven was born in': E158" in said.stderr
     assert {p.suffix for p in registry.parent.glob("where.*")} == {".json", ".md", ".html", ".png"}
+
+
+@pytest.mark.parametrize(
+    ("proposal", "lines"),
+    [
+        (Proposal("decoder", 1, (0, 1), ("It is so.",)), ["--set layer=1", "--set layers=0,1"]),
+        (Proposal("decoder", None, (), ("It is so.",)), ["no block proposed"]),
+    ],
+)
+def test_what_to_set_is_what_was_proposed(
+    registry: Path,
+    requests: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    proposal: Proposal,
+    lines: list[str],
+) -> None:
+    monkeypatch.setattr("patchhub.locating.locate.propose", lambda *_: proposal)
+    said = run("locate", requests, *LOOK)
+    assert said.exit_code == 0, said.output
+    assert said.stdout.splitlines()[-len(lines) - 2 :] == ["- It is so.", "", *lines]
 
 
 def test_locate_for_programs_is_the_call_of_the_same_name(
