@@ -89,12 +89,16 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(
     assert len(workers) > 2
 
 
+def wait_for(file: Path) -> None:
+    until = time.monotonic() + 20
+    while not file.exists():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def test_the_second_of_two_runs_is_refused(tmp_path: Path) -> None:
     with begun(tmp_path / "store", tmp_path / "pids") as process:
-        until = time.monotonic() + 20
-        while not (tmp_path / "pids").exists():
-            assert time.monotonic() < until
-            time.sleep(0.005)
+        wait_for(tmp_path / "pids")
         with pytest.raises(BusyError) as caught:
             run_jobs(campaign(), JobStore(tmp_path / "store"), Inline())
         assert (caught.value.code, caught.value.data["pid"]) == ("E501", process.pid)
@@ -105,7 +109,7 @@ def test_an_interrupt_ends_all_without_a_word_of_the_workers(
     tmp_path: Path, whole: tuple[dict[str, bytes], float]
 ) -> None:
     with begun(tmp_path / "store", tmp_path / "pids") as process:
-        time.sleep(0.5 * whole[1])
+        wait_for(tmp_path / "pids")  # before its first job it may not even be Python yet
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does
         _, said = process.communicate()
         assert members(process.pid) == []
