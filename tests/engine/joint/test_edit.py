@@ -21,6 +21,7 @@ from patchhub.editing.keyvalues import KeyValues
 from patchhub.editing.targets import find_targets
 from patchhub.editing.templates import BARE
 from patchhub.editing.trace import unwrap
+from patchhub.edits import LeftOutWarning
 from patchhub.errors import InvalidInputError
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
@@ -198,8 +199,9 @@ def test_in_python_settings_are_taken_over_and_no_earlier_edit_is_lost(tmp_path:
     one, other = first.manifest.method, more.manifest.method
     assert (one.hparams, one.seed, one.templates) == (other.hparams, other.seed, other.templates)
     long = replace(BORN, prompt="Jon is " * 60 + BORN.prompt, target="Oslo")  # in BORN's place
-    with pytest.raises(InvalidInputError, match="E150"):
-        patchhub.edit(base, "rome", [long, CAPITAL], mode="joint", onto=[first])
+    with pytest.warns(LeftOutWarning, match="longer than the model"):
+        kept = patchhub.edit(base, "rome", [long, CAPITAL], mode="joint", onto=[first])
+    assert set(kept.requests) == {BORN, CAPITAL}
 
 
 def test_a_record_says_that_it_was_joint() -> None:
