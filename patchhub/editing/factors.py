@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from patchhub.editing.joint.solver import Factors
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
 from patchhub.sites import site_for
+
+if TYPE_CHECKING:  # the joint solve writes its payload with this, too
+    from patchhub.editing.joint.solver import Factors
 
 
 def low_rank(
