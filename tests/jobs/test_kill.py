@@ -109,7 +109,7 @@ def test_an_interrupt_ends_all_without_a_word_of_the_workers(
     tmp_path: Path, whole: tuple[dict[str, bytes], float]
 ) -> None:
     with begun(tmp_path / "store", tmp_path / "pids") as process:
-        wait_for(tmp_path / "pids")  # before its first job it may not even be Python yet
+        wait_for(tmp_path / "pids")
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does
         _, said = process.communicate()
         assert members(process.pid) == []
