@@ -32,9 +32,9 @@ def edit(
     onto: Sequence[Patch | str | Path] = ...,
     settings: Mapping[str, object] | None = ...,
     profile: str | None = ...,
-    seed: int = ...,
+    seed: int | None = ...,
     texts: Iterable[str] | None = ...,
-    statistics: str = ...,
+    statistics: str | None = ...,
     cache: Path | None = ...,
     memory: int | None = ...,
     dropped: list[Dropped] | None = ...,
@@ -51,9 +51,9 @@ def edit(
     onto: Sequence[Patch | str | Path] = ...,
     settings: Mapping[str, object] | None = ...,
     profile: str | None = ...,
-    seed: int = ...,
+    seed: int | None = ...,
     texts: Iterable[str] | None = ...,
-    statistics: str = ...,
+    statistics: str | None = ...,
     cache: Path | None = ...,
     memory: int | None = ...,
     dropped: list[Dropped] | None = ...,
@@ -69,9 +69,9 @@ def edit(
     onto: Sequence[Patch | str | Path] = (),
     settings: Mapping[str, object] | None = None,
     profile: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     texts: Iterable[str] | None = None,
-    statistics: str = "full",
+    statistics: str | None = None,
     cache: Path | None = None,
     memory: int | None = None,
     dropped: list[Dropped] | None = None,
@@ -92,10 +92,10 @@ def edit(
             the topmost one's settings, seed and amount of text where no others are said.
         settings: Hyper-parameters that differ from the profile's and the method's defaults.
         profile: Settings as published for this model (`patchhub.editing.profiles`), by name.
-        seed: Of everything random; of several patches each begins with it.
+        seed: Of everything random; 0 where none is said. Of several patches each begins with it.
         texts: Text for the key statistics some methods need; else the model's own samples.
         statistics: How much of it: ``full``, ``fast`` or a number of tokens per dimension of a key
-            (`patchhub.editing.corpus.Amount`).
+            (`patchhub.editing.corpus.Amount`); ``full`` where nothing is said.
         cache: Directory that keeps key statistics for the next edit.
         memory: Bytes that the method may use beside the model.
         dropped: Takes the requests that could not be edited while others could, with the reasons;
@@ -121,8 +121,7 @@ def edit(
     earlier: Sequence[Patch] = ()
     if way is Mode.JOINT:
         joint, wanted = joined_with(editor, below, new)
-        amount = None if statistics == "full" else statistics
-        taken = inherited(joint.earlier, settings=given, seed=seed or None, statistics=amount)
+        taken = inherited(joint.earlier, settings=given, seed=seed, statistics=statistics)
         given, seed, statistics = dict(taken.settings), taken.seed, taken.statistics
         editor, earlier, way, below = joint, joint.earlier, Mode.BATCH, ()
     maker = Maker.begin(
@@ -131,9 +130,9 @@ def edit(
         wanted,
         mode=way,
         settings=given,
-        seed=seed,
+        seed=seed or 0,
         texts=texts,
-        statistics=statistics,
+        statistics=statistics or "full",
         cache=cache,
         memory=memory,
         progress=progress,

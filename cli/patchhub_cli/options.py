@@ -34,10 +34,12 @@ memory_option = click.option(
 )
 statistics_option = click.option(
     "--statistics",
-    default="full",
-    show_default=True,
     metavar="AMOUNT",
-    help="Text for key statistics: full, fast, or a number of tokens per dimension of a key.",
+    help="Text for key statistics: full, fast, or tokens per dimension of a key; else full, or as "
+    "for the edits joined.",
+)
+profile_option = click.option(
+    "--profile", help="Published settings for this model; `patchhub methods METHOD` lists them."
 )
 policy_option = click.option(
     "--policy", type=click.Path(path_type=Path), help="Policy file; else the registry's."

@@ -110,6 +110,15 @@ def test_a_joint_edit_begins_a_stack_and_says_its_name_and_base(
     assert (made["name"], made["base"]) == ("new-joint", "pico")
 
 
+def test_a_seed_that_is_said_is_taken(registry: Path, data: Data) -> None:
+    joint = ("edit", *ROME, "--mode", "joint", "--stack", "new")
+    first = data(*joint, "../mira.json", "--seed", "7")
+    taken = data(*joint, "../jon.json")
+    said = data(*joint, "../oslo.json", "--seed", "0")
+    seeds = [data("show", one["ref"])["manifest"]["method"]["seed"] for one in (first, taken, said)]
+    assert seeds == [7, 7, 0]
+
+
 def test_the_amount_of_text_is_that_of_the_patches(stack: str, data: Data) -> None:
     data("edit", *ROME, "../mira.json", "--name", "fast", "--statistics", "3")
     data("apply", "fast", "--stack", "lean")

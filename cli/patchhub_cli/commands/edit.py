@@ -16,6 +16,7 @@ from patchhub_cli.options import (
     memory_option,
     pairs_of,
     policy_option,
+    profile_option,
     review_option,
     statistics_option,
     waive_options,
@@ -53,10 +54,8 @@ if TYPE_CHECKING:
     "--stack", help="Edit and check on top of this stack.", shell_complete=completing.stacks
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method setting.")
-@click.option(
-    "--profile", help="Published settings for this model; `patchhub methods METHOD` lists them."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@profile_option
+@click.option("--seed", type=int, help="Of everything random; else 0, or that of the edits joined.")
 @statistics_option
 @memory_option
 @click.option("--name", help="Name of the patch; else made from the request.")
@@ -85,8 +84,8 @@ def command(
     stack: str | None,
     settings: tuple[str, ...],
     profile: str | None,
-    seed: int,
-    statistics: str,
+    seed: int | None,
+    statistics: str | None,
     memory: int | None,
     name: str | None,
     policy: Path | None,
@@ -145,6 +144,8 @@ def command(
     }
     if mode != Mode.BATCH and (method == AUTO or dry_run):
         raise click.UsageError(f"{AUTO} and --dry-run are for one patch: leave --mode out")
+    if method == AUTO or dry_run:
+        task |= {"seed": seed or 0, "statistics": statistics or "full"}
     if method == AUTO:
         if profile is not None:
             raise click.UsageError("--profile goes with a method; --set METHOD.profile=NAME")

@@ -14,7 +14,9 @@ from patchhub_cli.options import (
     memory_option,
     pairs_of,
     policy_option,
+    profile_option,
     review_option,
+    statistics_option,
     waive_options,
     waivers,
 )
@@ -45,15 +47,9 @@ def command() -> None:
     shell_complete=completing.methods,
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A method setting.")
-@click.option(
-    "--profile", help="Published settings for this model; `patchhub methods METHOD` lists them."
-)
+@profile_option
 @click.option("--seed", type=int, help="Of the templates; else the topmost patch's.")
-@click.option(
-    "--statistics",
-    metavar="AMOUNT",
-    help="Text for key statistics: full, fast, or tokens per dimension; else as for the topmost.",
-)
+@statistics_option
 @memory_option
 @click.option("--name", help="Name of the patch; else STACK-joint.")
 @click.option(

@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from patchhub.durable import swap_in
-from patchhub.errors import NotFoundError
 from patchhub.evaluation.report.document import Picture, Section
 from patchhub.evaluation.results import Provenance, Results
-from patchhub.oserrors import refusals
+from patchhub.reporting import files as reporting
 from patchhub.reporting.pictures import drawing, ensure_plots, saved
 
-_SUFFIXES = (".md", ".html")
 _DPI = 200
 
 
@@ -26,18 +23,8 @@ def report_files(path: str | Path) -> tuple[Path, Path, Path]:
     Raises:
         NotFoundError: E109, the directory is missing.
     """
-    wanted = Path(path)
-    if wanted.is_dir():
-        stem = wanted / "report"
-    else:
-        stem = wanted.with_suffix("") if wanted.suffix in _SUFFIXES else wanted
-    if not stem.parent.is_dir():
-        raise NotFoundError("E109", f"no directory {stem.parent} for the report")
-    return (
-        stem.with_name(f"{stem.name}.md"),
-        stem.with_name(f"{stem.name}.html"),
-        stem.with_name(f"{stem.name}-figures"),
-    )
+    markdown, html, figures = reporting.report_files(path, "report", "-figures")
+    return markdown, html, figures
 
 
 def write_report(
@@ -75,11 +62,7 @@ def write_report(
     }
     for name, forms in pictures.items():
         files |= {figures / f"{name}.{form}": content for form, content in forms.items()}
-    with refusals():
-        figures.mkdir(exist_ok=True)
-        for file, content in files.items():
-            swap_in(file, content)
-    return tuple(files)
+    return reporting.write_files(files)
 
 
 def _pictures(sections: Sequence[Section]) -> Iterator[Picture]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchhub.durable import swap_in
-from patchhub.errors import NotFoundError
 from patchhub.guard.report.facts import Background
 from patchhub.guard.verdict import Verdict
-from patchhub.oserrors import refusals
+from patchhub.reporting import files as reporting
 from patchhub.reporting.pictures import ensure_plots
-
-_SUFFIXES = (".md", ".html")
 
 
 def report_files(path: str | Path, patch: str) -> tuple[Path, Path]:
@@ -27,14 +23,7 @@ def report_files(path: str | Path, patch: str) -> tuple[Path, Path]:
     Raises:
         NotFoundError: E109, the directory is missing.
     """
-    wanted = Path(path)
-    if wanted.is_dir():
-        stem = wanted / f"verdict-{patch[:12]}"
-    else:
-        stem = wanted.with_suffix("") if wanted.suffix in _SUFFIXES else wanted
-    if not stem.parent.is_dir():
-        raise NotFoundError("E109", f"no directory {stem.parent} for the report")
-    markdown, html = (stem.with_name(stem.name + suffix) for suffix in _SUFFIXES)
+    markdown, html = reporting.report_files(path, f"verdict-{patch[:12]}")
     return markdown, html
 
 
@@ -60,10 +49,12 @@ def write_report(
     from patchhub.guard.report.markdown import to_markdown
     from patchhub.guard.report.page import to_html
 
-    files = report_files(path, verdict.patch)
+    markdown, html = report_files(path, verdict.patch)
     known = background or Background()
-    texts = to_markdown(verdict, known), to_html(verdict, known)
-    with refusals():
-        for file, text in zip(files, texts, strict=True):
-            swap_in(file, text.encode())
-    return files
+    reporting.write_files(
+        {
+            markdown: to_markdown(verdict, known).encode(),
+            html: to_html(verdict, known).encode(),
+        }
+    )
+    return markdown, html

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from patchhub.durable import swap_in
-from patchhub.errors import NotFoundError
 from patchhub.locating.locate import Located
-from patchhub.oserrors import refusals
+from patchhub.reporting import files as reporting
 from patchhub.reporting.pictures import ensure_plots
-
-_SUFFIXES = (".md", ".html")
 
 
 def report_files(path: str | Path) -> tuple[Path, Path, Path]:
@@ -23,14 +19,7 @@ def report_files(path: str | Path) -> tuple[Path, Path, Path]:
     Raises:
         NotFoundError: E109, the directory is missing.
     """
-    wanted = Path(path)
-    if wanted.is_dir():
-        stem = wanted / "located"
-    else:
-        stem = wanted.with_suffix("") if wanted.suffix in _SUFFIXES else wanted
-    if not stem.parent.is_dir():
-        raise NotFoundError("E109", f"no directory {stem.parent} for the report")
-    markdown, html, picture = (stem.with_name(stem.name + s) for s in (*_SUFFIXES, ".png"))
+    markdown, html, picture = reporting.report_files(path, "located", ".png")
     return markdown, html, picture
 
 
@@ -62,7 +51,4 @@ def write_report(found: Located, path: str | Path) -> tuple[Path, ...]:
         html: to_html(found, drawn["svg"]).encode(),
         image: drawn["png"],
     }
-    with refusals():
-        for file, content in contents.items():
-            swap_in(file, content)
-    return tuple(contents)
+    return reporting.write_files(contents)

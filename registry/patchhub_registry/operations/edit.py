@@ -32,8 +32,8 @@ def edit(
     base: str | None = ...,
     stack: str | None = ...,
     settings: Mapping[str, object] | None = ...,
-    seed: int = ...,
-    statistics: str = ...,
+    seed: int | None = ...,
+    statistics: str | None = ...,
     memory: int | None = ...,
     name: str | None = ...,
     policy: str | Path | None = ...,
@@ -56,8 +56,8 @@ def edit(
     base: str | None = ...,
     stack: str | None = ...,
     settings: Mapping[str, object] | None = ...,
-    seed: int = ...,
-    statistics: str = ...,
+    seed: int | None = ...,
+    statistics: str | None = ...,
     memory: int | None = ...,
     name: str | None = ...,
     policy: str | Path | None = ...,
@@ -80,8 +80,8 @@ def edit(
     base: str | None = ...,
     stack: str | None = ...,
     settings: Mapping[str, object] | None = ...,
-    seed: int = ...,
-    statistics: str = ...,
+    seed: int | None = ...,
+    statistics: str | None = ...,
     memory: int | None = ...,
     name: str | None = ...,
     policy: str | Path | None = ...,
@@ -103,8 +103,8 @@ def edit(
     base: str | None = None,
     stack: str | None = None,
     settings: Mapping[str, object] | None = None,
-    seed: int = 0,
-    statistics: str = "full",
+    seed: int | None = None,
+    statistics: str | None = None,
     memory: int | None = None,
     name: str | None = None,
     policy: str | Path | None = None,
@@ -134,8 +134,10 @@ def edit(
         base: Name of the base; not needed when a stack or the only base says it.
         stack: The stack the model carries while the edits are computed and judged.
         settings: Hyper-parameters that differ from the method's defaults.
-        seed: Of everything random; of several patches each begins with it.
-        statistics: How much text key statistics are taken from (`patchhub.editing.corpus.Amount`).
+        seed: Of everything random; of several patches each begins with it. Where none is said 0
+            or, in mode ``joint``, that of the stack's topmost edit.
+        statistics: How much text key statistics are taken from (`patchhub.editing.corpus.Amount`);
+            where nothing is said ``full`` or, in mode ``joint``, as for that edit.
         memory: Bytes that the method may use beside the model.
         name: Name of the patch; of several, numbered by the request's place. Else made from the
             request.
@@ -171,9 +173,11 @@ def edit(
     }
     place: dict[str, Any] = {"base": base, "stack": stack, "name": name, "policy": policy}
     place |= {"out": out, "device": device, "progress": progress}
-    options: dict[str, Any] = {"settings": settings, "seed": seed, "statistics": statistics}
-    options |= {"memory": memory, "waive": waive, "said": said, "commit": commit}
+    options: dict[str, Any] = {"settings": settings, "memory": memory}
+    options |= {"waive": waive, "said": said, "commit": commit}
     if way is Mode.JOINT:
+        place |= {"seed": seed, "statistics": statistics}
         return edit_joint(registry, method, requests, **place, **options)
     task = begin(registry, method, requests, **place)
+    options |= {"seed": seed or 0, "statistics": statistics or "full"}
     return make_edits(task, method, way, name=name, out=out, **options)

@@ -29,8 +29,8 @@ def edit_joint(
     base: str | None,
     stack: str | None,
     settings: Mapping[str, object] | None,
-    seed: int,
-    statistics: str,
+    seed: int | None,
+    statistics: str | None,
     memory: int | None,
     name: str | None,
     policy: str | Path | None,
@@ -43,9 +43,8 @@ def edit_joint(
 ) -> Joined:
     """`edit` in mode ``joint``; its arguments are those of `edit`, ``said`` is for the record.
 
-    Where the stack has edits by the method already, their settings are taken for what ``settings``
-    leaves open, their seed for 0 and their amount of text for ``full``, so that their targets need
-    not be found again.
+    Where the stack has edits by the method already, their settings, seed and amount of text are
+    taken where no others are said, so that their targets need not be found again.
 
     Raises:
         InvalidInputError: E142, no stack is named; else as `edit` and `stack_resolve`.
@@ -69,8 +68,8 @@ def edit_joint(
         method=method,
         more=wanted,
         settings=settings,
-        seed=seed or None,
-        statistics=None if statistics == "full" else statistics,
+        seed=seed,
+        statistics=statistics,
     )
     if out is not None:
         patchdir.check_target(Path(out))
