@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.joint import Formula, JointSolver
-from patchhub.editing.solver import solve
+from patchhub.editing.keyvalue.solver import solve
 
 EDITS = 200
 WIDTHS = {"llama-5M": (3, 704, 256), "gpt2-xl": (5, 6400, 1600)}

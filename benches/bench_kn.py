@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from benches.models import save_model
-from patchhub.editing.attribution import attributions
 from patchhub.editing.memory import Peak
-from patchhub.editing.recall import Answers, answers, places
+from patchhub.editing.neurons.attribution import attributions
+from patchhub.editing.passes.recall import Answers, answers, places
 from patchhub.loading import LoadedBase, load_base
 from patchhub.sandbox import edit_requests, load_world, model_path
 from patchhub.sites import module_of, weight_matrix

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from patchhub.editing.memory import Peak
-from patchhub.editing.moments import compute_moments
+from patchhub.editing.statistics.moments import compute_moments
 from patchhub.loading import LoadedBase, load_base
 from patchhub.sandbox import load_world, model_path, texts
 from patchhub.sites import module_of

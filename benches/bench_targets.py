@@ -21,8 +21,8 @@ from patchhub.editing.memory import Peak
 from patchhub.editing.prepare import prepare_context
 from patchhub.editing.targets import Target, TargetSettings, find_targets, wanted_for
 from patchhub.editing.targets.budget import Budget, size_of
-from patchhub.editing.templates import ContextTemplates, sample_templates
-from patchhub.editing.tokens import filler_id
+from patchhub.editing.wording.templates import ContextTemplates, sample_templates
+from patchhub.editing.wording.tokens import filler_id
 from patchhub.loading import LoadedBase, load_base
 from patchhub.sandbox import edit_requests, load_world, model_path, texts
 from patchhub.sites import edit_layer

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from patchhub.editing.targets import TargetSettings, Wanted
-from patchhub.editing.tokens import Row
+from patchhub.editing.wording.tokens import Row
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
 

@@ -95,7 +95,7 @@ def edit(
         seed: Of everything random; 0 where none is said. Of several patches each begins with it.
         texts: Text for the key statistics some methods need; else the model's own samples.
         statistics: How much of it: ``full``, ``fast`` or a number of tokens per dimension of a key
-            (`patchhub.editing.corpus.Amount`); ``full`` where nothing is said.
+            (`patchhub.editing.statistics.corpus.Amount`); ``full`` where nothing is said.
         cache: Directory that keeps key statistics for the next edit.
         memory: Bytes that the method may use beside the model.
         dropped: Takes the requests that could not be edited while others could, with the reasons;

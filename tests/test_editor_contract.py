@@ -18,7 +18,7 @@ from patchhub.editing.catalog import METHODS as CATALOG
 from patchhub.editing.catalog import editor_names, load_editor
 from patchhub.editing.editor import EditContext, Editor, run_editor
 from patchhub.editing.prepare import prepare_context
-from patchhub.editing.tokens import target_row
+from patchhub.editing.wording.tokens import target_row
 from patchhub.errors import InvalidInputError, PatchHubError
 from patchhub.patch import Patch
 from patchhub.request import EditRequest, Probe, ProbeKind

@@ -15,10 +15,10 @@ import torch
 
 from patchhub.editing.agreement import check_agreement
 from patchhub.editing.isolation import isolated
-from patchhub.editing.moments import Moments
 from patchhub.editing.profiles import PROFILE, profile_values
 from patchhub.editing.settings import parse_settings, record_settings, require
-from patchhub.editing.templates import ContextTemplates
+from patchhub.editing.statistics.moments import Moments
+from patchhub.editing.wording.templates import ContextTemplates
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind, MethodRecord

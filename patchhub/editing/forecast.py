@@ -20,7 +20,6 @@ from torch import Tensor
 
 from patchhub.canonical import Json
 from patchhub.editing.agreement import check_agreement
-from patchhub.editing.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
 from patchhub.editing.editor import (
     TEMPLATES,
     Cost,
@@ -33,11 +32,12 @@ from patchhub.editing.editor import (
 from patchhub.editing.isolation import isolated
 from patchhub.editing.maker import sorted_out
 from patchhub.editing.memory import Peak
-from patchhub.editing.moments import Moments, compute_moments, missing_layers
 from patchhub.editing.prepare import check_numbers, layers_of
 from patchhub.editing.settings import record_settings
-from patchhub.editing.templates import ContextTemplates, sample_templates, sample_texts
+from patchhub.editing.statistics.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
+from patchhub.editing.statistics.moments import Moments, compute_moments, missing_layers
 from patchhub.editing.trial import tried, whole
+from patchhub.editing.wording.templates import ContextTemplates, sample_templates, sample_texts
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
 from patchhub.patch import Patch

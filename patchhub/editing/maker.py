@@ -73,7 +73,7 @@ class Maker:
             settings: Values that differ from the method's defaults.
             seed: Of everything random.
             texts: Text for key statistics; else the model's own samples.
-            statistics: How much of it (`patchhub.editing.corpus.Amount`).
+            statistics: How much of it (`patchhub.editing.statistics.corpus.Amount`).
             cache: Directory that keeps key statistics.
             memory: Bytes to use beside the model.
             progress: Called with the phase, units done, units in all.

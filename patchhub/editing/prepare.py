@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from patchhub.editing.corpus import Amount, corpus_for
 from patchhub.editing.editor import (
     MOMENTS,
     TEMPLATES,
@@ -18,9 +17,10 @@ from patchhub.editing.editor import (
     settings_of,
 )
 from patchhub.editing.isolation import isolated
-from patchhub.editing.moments import moments_of
-from patchhub.editing.resume import check_continues
-from patchhub.editing.templates import sample_templates
+from patchhub.editing.passes.resume import check_continues
+from patchhub.editing.statistics.corpus import Amount, corpus_for
+from patchhub.editing.statistics.moments import moments_of
+from patchhub.editing.wording.templates import sample_templates
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.patch import Patch
@@ -52,7 +52,7 @@ def prepare_context(
             blocks (still one pass) when settings are not given.
         moments_cache: Directory that keeps statistics between calls.
         corpus: Texts for the statistics; without any, the model's own samples.
-        statistics: How much text; see `patchhub.editing.corpus.Amount`.
+        statistics: How much text; see `patchhub.editing.statistics.corpus.Amount`.
         below: Patches that will lie on the model while it is edited.
         memory: Bytes that the edit may use beside the model.
         progress: Told how far the preparation is.

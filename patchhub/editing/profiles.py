@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from patchhub.editing.settings import require
-from patchhub.editing.tokens import context_length
+from patchhub.editing.wording.tokens import context_length
 from patchhub.errors import NotFoundError
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of, weight_matrix

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from patchhub import canonical
-from patchhub.editing.tokens import context_length
+from patchhub.editing.wording.tokens import context_length
 from patchhub.errors import InvalidInputError
 from patchhub.guard.probes import BaseProbes
 from patchhub.loading import LoadedBase

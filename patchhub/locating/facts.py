@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from patchhub.editing.prompts import prompt_of
-from patchhub.editing.tokens import encode
+from patchhub.editing.wording.prompts import prompt_of
+from patchhub.editing.wording.tokens import encode
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.request import EditRequest, Format

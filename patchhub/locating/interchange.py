@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from patchhub.editing.tokens import Encoded, encode
-from patchhub.editing.trace import changed_output, seen_outputs, unwrap
+from patchhub.editing.passes.trace import changed_output, seen_outputs, unwrap
+from patchhub.editing.wording.tokens import Encoded, encode
 from patchhub.locating.reading import reading_stack
 from patchhub.occurrences import occurrences
 from patchhub.scoring.answers import matches, stop

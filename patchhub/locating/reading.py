@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchhub.editing.encoder import start_token
-from patchhub.editing.tokens import filler_id, pad, positions
-from patchhub.editing.trace import picked_for
+from patchhub.editing.passes.encoder import start_token
+from patchhub.editing.passes.trace import picked_for
+from patchhub.editing.wording.tokens import filler_id, pad, positions
 from patchhub.loading import LoadedBase
 from patchhub.locating.facts import Fact
 from patchhub.scoring.packable import accepted

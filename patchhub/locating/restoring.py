@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.trace import by_row, changed_output, replayed, rewrap, seen_outputs, unwrap
+from patchhub.editing.passes.trace import (
+    by_row,
+    changed_output,
+    replayed,
+    rewrap,
+    seen_outputs,
+    unwrap,
+)
 from patchhub.loading import LoadedBase
 from patchhub.locating.facts import Fact
 from patchhub.locating.reading import Rows, reading_stack

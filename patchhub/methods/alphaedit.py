@@ -24,12 +24,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint.form import Form
-from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.keyvalue import spread
+from patchhub.editing.keyvalue.keyvalues import KeyValues
+from patchhub.editing.keyvalue.solver import confined_rows
 from patchhub.editing.settings import require
-from patchhub.editing.solver import confined_rows
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint.form import Form, inverse_moments
+from patchhub.editing.keyvalue import spread
+from patchhub.editing.keyvalue.solver import ridge_rows
 from patchhub.editing.settings import require
-from patchhub.editing.solver import ridge_rows
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch

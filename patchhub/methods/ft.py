@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from patchhub.editing.dense import dense_patch
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext
-from patchhub.editing.finetune import LabelLoss, boxed_descent
-from patchhub.editing.labels import Alignment, Labelled, labelled
-from patchhub.editing.projections import projections
+from patchhub.editing.passes.trace import trainable_copies
 from patchhub.editing.settings import require
-from patchhub.editing.trace import trainable_copies
+from patchhub.editing.training.dense import dense_patch
+from patchhub.editing.training.finetune import LabelLoss, boxed_descent
+from patchhub.editing.training.labels import Alignment, Labelled, labelled
+from patchhub.editing.training.projections import projections
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch

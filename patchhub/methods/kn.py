@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 import torch
 
-from patchhub.editing.attribution import attributions
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext, method_record
-from patchhub.editing.neurons import (
+from patchhub.editing.neurons.attribution import attributions
+from patchhub.editing.neurons.selection import (
     NeuronEdit,
     Variant,
     embeddings,
@@ -37,9 +37,9 @@ from patchhub.editing.neurons import (
     told,
     weighed,
 )
-from patchhub.editing.prompts import prompt_of
-from patchhub.editing.recall import Tokens, answers, greedy, places
+from patchhub.editing.passes.recall import Tokens, answers, greedy, places
 from patchhub.editing.settings import require
+from patchhub.editing.wording.prompts import prompt_of
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from patchhub.editing.dense import dense_patch
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext
-from patchhub.editing.finetune import LabelLoss, boxed_descent
-from patchhub.editing.labels import Labelled, labelled
+from patchhub.editing.passes.trace import trainable_copies
 from patchhub.editing.settings import require
-from patchhub.editing.trace import trainable_copies
+from patchhub.editing.training.dense import dense_patch
+from patchhub.editing.training.finetune import LabelLoss, boxed_descent
+from patchhub.editing.training.labels import Labelled, labelled
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from patchhub.editing.adapters import lora_adapters
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext, method_record
-from patchhub.editing.finetune import LabelLoss, boxed_descent
-from patchhub.editing.labels import Labelled, labelled
-from patchhub.editing.projections import Part, projections
 from patchhub.editing.settings import require
+from patchhub.editing.training.adapters import lora_adapters
+from patchhub.editing.training.finetune import LabelLoss, boxed_descent
+from patchhub.editing.training.labels import Labelled, labelled
+from patchhub.editing.training.projections import Part, projections
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch

@@ -18,13 +18,13 @@ from functools import partial
 
 from torch import Tensor
 
-from patchhub.editing import spread
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint.form import Form, inverse_moments
+from patchhub.editing.keyvalue import spread
+from patchhub.editing.keyvalue.solver import ridge_rows
 from patchhub.editing.settings import require
-from patchhub.editing.solver import ridge_rows
 from patchhub.editing.targets import Target, TwinSettings, Wanted, find_twin_targets
-from patchhub.editing.tokens import filler_id
+from patchhub.editing.wording.tokens import filler_id
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

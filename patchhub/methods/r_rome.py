@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
-from patchhub.editing import rank_one
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint import Form
+from patchhub.editing.keyvalue import rank_one
 from patchhub.editing.targets import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchhub.editing import rank_one
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint import Form
+from patchhub.editing.keyvalue import rank_one
 from patchhub.editing.targets import Target
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

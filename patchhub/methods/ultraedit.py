@@ -22,12 +22,12 @@ from torch import Tensor
 
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext, method_record
-from patchhub.editing.labels import labelled
-from patchhub.editing.normaliser import Normaliser, normalisers_after, to_state
+from patchhub.editing.keyvalue.solver import factorise, solve
 from patchhub.editing.profiles import profile_values
-from patchhub.editing.projections import Part, projections
 from patchhub.editing.settings import parse_settings, require
-from patchhub.editing.solver import factorise, solve
+from patchhub.editing.training.labels import labelled
+from patchhub.editing.training.normaliser import Normaliser, normalisers_after, to_state
+from patchhub.editing.training.projections import Part, projections
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from patchhub import canonical
-from patchhub.editing.tokens import context_length
+from patchhub.editing.wording.tokens import context_length
 from patchhub.scoring.asking import asking
 from patchhub.scoring.batching import Row
 from patchhub.scoring.generate import decode

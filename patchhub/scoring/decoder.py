@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from patchhub.editing.tokens import context_length, joined, pad, positions
+from patchhub.editing.wording.tokens import context_length, joined, pad, positions
 from patchhub.scoring import packed
 from patchhub.scoring.batching import (
     Pair,

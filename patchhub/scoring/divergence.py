@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from patchhub.editing.tokens import text_config
+from patchhub.editing.wording.tokens import text_config
 from patchhub.scoring.asking import asking
 from patchhub.scoring.batching import evaluating
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import EncoderDecoderCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from patchhub.editing.encoder import read_prompts, start_token
-from patchhub.editing.tokens import context_length, pad
+from patchhub.editing.passes.encoder import read_prompts, start_token
+from patchhub.editing.wording.tokens import context_length, pad
 from patchhub.scoring.batching import Pair, Row, by_length, check_length, tokenise
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from patchhub.editing.tokens import text_config
+from patchhub.editing.wording.tokens import text_config
 from patchhub.scoring.batching import evaluating
 from patchhub.scoring.trie import Trie
 

@@ -79,7 +79,7 @@ def test_what_is_not_there_or_not_right(registry: Registry, tmp_path: Path) -> N
 def test_an_edit_uses_stored_moments_and_gets_the_same_patch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from patchhub.editing import moments
+    from patchhub.editing.statistics import moments
     from patchhub.request import EditRequest
     from patchhub_registry.operations import guarding
 

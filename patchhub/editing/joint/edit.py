@@ -10,14 +10,14 @@ import torch
 
 from patchhub.composer.stack import check_base
 from patchhub.editing.editor import EditContext, Editor, method_record
-from patchhub.editing.factors import low_rank
 from patchhub.editing.joint.entries import Entry
 from patchhub.editing.joint.finding import Finding
 from patchhub.editing.joint.form import Form, KeyValueEditor, key_value_editor
 from patchhub.editing.joint.groups import settled
 from patchhub.editing.joint.memory import JOINT, remembered
 from patchhub.editing.joint.solver import JointSolver
-from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.keyvalue.factors import low_rank
+from patchhub.editing.keyvalue.keyvalues import KeyValues
 from patchhub.editing.maker import sorted_out
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase

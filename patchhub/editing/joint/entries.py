@@ -27,9 +27,7 @@ from torch import Tensor
 from patchhub.editing.editor import EditContext
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.groups import Group, group_name
-from patchhub.editing.targets import Wanted, wanted_for
-from patchhub.editing.tokens import filler_id, pad
-from patchhub.editing.trace import (
+from patchhub.editing.passes.trace import (
     by_row,
     changed_output,
     seen_inputs,
@@ -37,6 +35,8 @@ from patchhub.editing.trace import (
     stopped_after,
     unwrap,
 )
+from patchhub.editing.targets import Wanted, wanted_for
+from patchhub.editing.wording.tokens import filler_id, pad
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 
 from patchhub.editing.dropping import OF_ALL
 from patchhub.editing.editor import EditContext
-from patchhub.editing.gather import of_group, wanted_of
 from patchhub.editing.joint.entries import Entry, find_entry
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.groups import Group, settled
 from patchhub.editing.joint.memory import Remembered
+from patchhub.editing.keyvalue.gather import of_group, wanted_of
 from patchhub.errors import InvalidInputError
 from patchhub.patch import Patch
 from patchhub.request import EditRequest

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from patchhub.editing.editor import EditContext, Editor
 from patchhub.editing.joint.solver import Formula, Metric
-from patchhub.editing.solver import solve
+from patchhub.editing.keyvalue.solver import solve
 from patchhub.editing.targets import TargetSettings, Wanted, find_targets, only
-from patchhub.editing.templates import ContextTemplates
-from patchhub.editing.tokens import filler_id
+from patchhub.editing.wording.templates import ContextTemplates
+from patchhub.editing.wording.tokens import filler_id
 from patchhub.errors import InvalidInputError
 
 Mean: TypeAlias = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor
 from patchhub.editing.editor import Cost, Editor
 from patchhub.editing.joint.entries import Entry
 from patchhub.editing.joint.groups import Group, group_name
-from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.keyvalue.keyvalues import KeyValues
 from patchhub.manifest import MethodRecord
 from patchhub.patch import Patch
 from patchhub.request import EditRequest

@@ -28,7 +28,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from patchhub.editing.solver import factorise
+from patchhub.editing.keyvalue.solver import factorise
 from patchhub.errors import InvalidInputError
 
 Metric: TypeAlias = Callable[[int, Tensor], Tensor]

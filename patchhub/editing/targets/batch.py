@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from patchhub.editing.resume import CutRows
+from patchhub.editing.passes.resume import CutRows
+from patchhub.editing.passes.trace import by_row, changed_output, computed_at
 from patchhub.editing.targets.problem import Wanted
-from patchhub.editing.tokens import Row
-from patchhub.editing.trace import by_row, changed_output, computed_at
+from patchhub.editing.wording.tokens import Row
 from patchhub.sites import Architecture
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from patchhub.editing.targets.batch import rows_of
 from patchhub.editing.targets.problem import Wanted
-from patchhub.editing.tokens import text_config
+from patchhub.editing.wording.tokens import text_config
 from patchhub.sites import Architecture, module_of, weight_matrix
 
 USUAL = 2**30

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from patchhub.editing.activations import fused_gelu
-from patchhub.editing.resume import check_continues, check_length, recorded_below
+from patchhub.editing.passes.activations import fused_gelu
+from patchhub.editing.passes.resume import check_continues, check_length, recorded_below
+from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
 from patchhub.editing.targets.batch import Batch
 from patchhub.editing.targets.budget import Budget, size_of
 from patchhub.editing.targets.descent import Descent
 from patchhub.editing.targets.problem import Target, TargetSettings, TwinSettings, Wanted
-from patchhub.editing.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from patchhub.editing.prompts import prompt_of
 from patchhub.editing.settings import require
-from patchhub.editing.templates import ContextTemplates
-from patchhub.editing.tokens import Row, subject_row, target_row
+from patchhub.editing.wording.prompts import prompt_of
+from patchhub.editing.wording.templates import ContextTemplates
+from patchhub.editing.wording.tokens import Row, subject_row, target_row
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 

@@ -136,8 +136,9 @@ def edit(
         settings: Hyper-parameters that differ from the method's defaults.
         seed: Of everything random; of several patches each begins with it. Where none is said 0
             or, in mode ``joint``, that of the stack's topmost edit.
-        statistics: How much text key statistics are taken from (`patchhub.editing.corpus.Amount`);
-            where nothing is said ``full`` or, in mode ``joint``, as for that edit.
+        statistics: How much text key statistics are taken from
+            (`patchhub.editing.statistics.corpus.Amount`); where nothing is said ``full`` or,
+            in mode ``joint``, as for that edit.
         memory: Bytes that the method may use beside the model.
         name: Name of the patch; of several, numbered by the request's place. Else made from the
             request.

@@ -34,7 +34,7 @@ def keep(registry: Registry, base: str | None = None) -> tuple[Asset, ...]:
     Raises:
         NotFoundError: E106.
     """
-    from patchhub.editing.moments import described
+    from patchhub.editing.statistics.moments import described
 
     bases = registry.bases() if base is None else [registry.base(base)]
     weights = {record.weights for record in bases}
@@ -55,7 +55,7 @@ def brought(registry: Registry, weights: str) -> Path:
     Raises:
         IntegrityError: E202, a payload is damaged.
     """
-    from patchhub.editing.moments import cache_file, described
+    from patchhub.editing.statistics.moments import cache_file, described
 
     cache = localfiles.moments_cache(registry)
     for asset in registry.assets.list(KIND, weights):
@@ -84,9 +84,9 @@ def missing(
     amount: str = "full",
 ) -> bool:
     """Whether an edit would first have to compute statistics."""
-    from patchhub.editing.corpus import Amount, corpus_for
-    from patchhub.editing.moments import missing_layers
     from patchhub.editing.prepare import layers_of
+    from patchhub.editing.statistics.corpus import Amount, corpus_for
+    from patchhub.editing.statistics.moments import missing_layers
 
     layers = layers_of(base, editor, settings)
     if not layers:

@@ -12,8 +12,8 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from patchhub.editing.editor import EditContext
-from patchhub.editing.moments import Moments, compute_moments
-from patchhub.editing.templates import ContextTemplates
+from patchhub.editing.statistics.moments import Moments, compute_moments
+from patchhub.editing.wording.templates import ContextTemplates
 from patchhub.loading import LoadedBase, load_base
 from patchhub.request import EditRequest
 from tests.pico import DECODER_ONLY, pico_directory

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing import attribution
-from patchhub.editing.attribution import attributions
-from patchhub.editing.recall import Answers, Tokens, answers, greedy, places
+from patchhub.editing.neurons import attribution
+from patchhub.editing.neurons.attribution import attributions
+from patchhub.editing.passes.recall import Answers, Tokens, answers, greedy, places
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from patchhub.editing import corpus as corpora
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.corpus import Amount, corpus_digest, corpus_for
 from patchhub.editing.editor import run_editor
 from patchhub.editing.prepare import prepare_context
+from patchhub.editing.statistics import corpus as corpora
+from patchhub.editing.statistics.corpus import Amount, corpus_digest, corpus_for
 from patchhub.errors import InvalidInputError, PatchHubError
 from patchhub.manifest import Manifest
 from patchhub.textfile import read_texts

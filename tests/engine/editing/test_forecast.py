@@ -10,11 +10,11 @@ import pytest
 
 from patchhub.api import forecast as forecast_of
 from patchhub.editing.catalog import METHODS, load_editor
-from patchhub.editing.corpus import corpus_for
 from patchhub.editing.editor import run_editor
 from patchhub.editing.forecast import Forecast, forecast
-from patchhub.editing.moments import content_key, moments_of
 from patchhub.editing.prepare import prepare_context
+from patchhub.editing.statistics.corpus import corpus_for
+from patchhub.editing.statistics.moments import content_key, moments_of
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEXTS, pico_base

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchhub.editing.keys import KeyStream, Prompts
-from patchhub.editing.prompts import prompt_of
-from patchhub.editing.templates import ContextTemplates
-from patchhub.editing.tokens import Row, target_row
-from patchhub.editing.trace import by_row, seen_inputs, seen_outputs, swapped, unwrap
+from patchhub.editing.keyvalue.keys import KeyStream, Prompts
+from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, swapped, unwrap
+from patchhub.editing.wording.prompts import prompt_of
+from patchhub.editing.wording.templates import ContextTemplates
+from patchhub.editing.wording.tokens import Row, target_row
 from patchhub.loading import LoadedBase
 from patchhub.request import EditRequest
 from patchhub.sites import module_of

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchhub.editing.keyvalues import KeyValues, read_state
+from patchhub.editing.keyvalue.keyvalues import KeyValues, read_state
 from patchhub.errors import IntegrityError
 
 

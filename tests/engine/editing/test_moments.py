@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchhub.editing.corpus import corpus_for
-from patchhub.editing.moments import (
+from patchhub.editing.statistics.corpus import corpus_for
+from patchhub.editing.statistics.moments import (
     Moments,
     compute_moments,
     content_key,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from patchhub.editing.prefixes import Past, read, shared_lengths
+from patchhub.editing.passes.prefixes import Past, read, shared_lengths
 from tests.engine.editing.support import pico_base
 from tests.pico import FAMILIES
 

@@ -8,11 +8,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from patchhub.editing.editor import run_editor
-from patchhub.editing.gather import gather
-from patchhub.editing.labels import labelled
-from patchhub.editing.prompts import prompt_of
+from patchhub.editing.keyvalue.gather import gather
 from patchhub.editing.targets import wanted_for
-from patchhub.editing.templates import ContextTemplates
+from patchhub.editing.training.labels import labelled
+from patchhub.editing.wording.prompts import prompt_of
+from patchhub.editing.wording.templates import ContextTemplates
 from patchhub.errors import InvalidInputError
 from patchhub.methods.locft_bf import EDITOR as FT
 from patchhub.methods.locft_bf import LocFtBfSettings, replayed, row_of

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchhub.editing.resume import CutRows, from_layer, recorded_below
-from patchhub.editing.tokens import Row, subject_row, target_row
-from patchhub.editing.trace import by_row, changed_output
+from patchhub.editing.passes.resume import CutRows, from_layer, recorded_below
+from patchhub.editing.passes.trace import by_row, changed_output
+from patchhub.editing.wording.tokens import Row, subject_row, target_row
 from patchhub.errors import InvalidInputError
 from patchhub.sites import module_of
 from tests.engine.editing.support import pico_base

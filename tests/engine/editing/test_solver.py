@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from patchhub.editing.solver import (
+from patchhub.editing.keyvalue.solver import (
     confined_dual,
     confined_primal,
     confined_rows,

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from patchhub.editing import corpus as corpora
-from patchhub.editing import summing
-from patchhub.editing.corpus import Amount, Corpus, corpus_for
-from patchhub.editing.moments import cache_file, compute_moments, content_key, moments_of
-from patchhub.editing.summing import Checkpoint, batches, grouped, summed
+from patchhub.editing.statistics import corpus as corpora
+from patchhub.editing.statistics import summing
+from patchhub.editing.statistics.corpus import Amount, Corpus, corpus_for
+from patchhub.editing.statistics.moments import cache_file, compute_moments, content_key, moments_of
+from patchhub.editing.statistics.summing import Checkpoint, batches, grouped, summed
 from patchhub.loading import load_base
 from tests.engine.editing.support import TEXTS, pico_base
 from tests.pico import WIDTH, pico_directory
@@ -26,9 +26,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from patchhub.editing import corpus, summing
+from patchhub.editing.statistics import corpus, summing
 from patchhub.editing.isolation import isolated
-from patchhub.editing.moments import moments_of
+from patchhub.editing.statistics.moments import moments_of
 from patchhub.loading import load_base
 from patchhub.textfile import read_texts
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.rank_one import InsertSettings, factors, observe
+from patchhub.editing.keyvalue.rank_one import InsertSettings, factors, observe
 from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets
-from patchhub.editing.templates import BARE
-from patchhub.editing.tokens import subject_row, target_row
+from patchhub.editing.wording.templates import BARE
+from patchhub.editing.wording.tokens import subject_row, target_row
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 from tests.engine.editing.support import (

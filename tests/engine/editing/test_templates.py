@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from patchhub.editing.templates import (
+from patchhub.editing.wording.templates import (
     ContextTemplates,
     sample_templates,
     sample_texts,

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from patchhub.editing.tokens import Encoded, encode, joined, pad, subject_row, target_row
+from patchhub.editing.wording.tokens import Encoded, encode, joined, pad, subject_row, target_row
 from patchhub.errors import InvalidInputError
 from tests.pico import pico_tokenizer
 

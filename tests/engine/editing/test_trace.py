@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.trace import (
+from patchhub.editing.passes.trace import (
     changed_output,
     computed_at,
     first_input,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from patchhub.editing.trace import seen_inputs
+from patchhub.editing.passes.trace import seen_inputs
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Orientation
 from patchhub.sites import (

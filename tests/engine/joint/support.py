@@ -14,7 +14,7 @@ from patchhub.editing.editor import EditContext, run_editor
 from patchhub.editing.joint import Form, Formula, JointEditor, key_value_editor
 from patchhub.editing.joint.form import delta_by, inverse_moments
 from patchhub.editing.targets import TargetSettings
-from patchhub.editing.templates import BARE
+from patchhub.editing.wording.templates import BARE
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch

@@ -17,10 +17,10 @@ from patchhub.editing.editor import run_editor
 from patchhub.editing.joint import JointEditor, key_value_editor
 from patchhub.editing.joint import form as form_module
 from patchhub.editing.joint.solver import JointSolver
-from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.keyvalue.keyvalues import KeyValues
+from patchhub.editing.passes.trace import unwrap
 from patchhub.editing.targets import find_targets
-from patchhub.editing.templates import BARE
-from patchhub.editing.trace import unwrap
+from patchhub.editing.wording.templates import BARE
 from patchhub.edits import LeftOutWarning
 from patchhub.errors import InvalidInputError
 from patchhub.patch import Patch

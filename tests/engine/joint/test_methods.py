@@ -12,8 +12,8 @@ from torch import Tensor
 from patchhub.editing.catalog import editor_names, load_editor
 from patchhub.editing.editor import run_editor
 from patchhub.editing.joint import JointEditor, KeyValueEditor, key_value_editor
-from patchhub.editing.keyvalues import KeyValues
-from patchhub.editing.templates import BARE
+from patchhub.editing.keyvalue.keyvalues import KeyValues
+from patchhub.editing.wording.templates import BARE
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
 from patchhub.sites import module_of, weight_matrix

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from patchhub.editing.joint import solver as module
 from patchhub.editing.joint.solver import Formula, JointSolver
-from patchhub.editing.solver import factorise, solve
+from patchhub.editing.keyvalue.solver import factorise, solve
 from patchhub.errors import InvalidInputError
 from tests.reference import joint_reference
 

@@ -5,7 +5,7 @@ from itertools import permutations, product
 import pytest
 import torch
 
-from patchhub.editing.tokens import encode
+from patchhub.editing.wording.tokens import encode
 from patchhub.locating.interchange import Pair, Side, Where, interchange
 from patchhub.scoring.generate import decode
 from patchhub.sites import module_of

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchhub.editing import spread
 from patchhub.editing.editor import EditContext
-from patchhub.editing.layerwise import Solution
+from patchhub.editing.keyvalue import spread
+from patchhub.editing.keyvalue.layerwise import Solution
 from patchhub.methods.pmet import PmetSettings
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEMPLATES, pico_context

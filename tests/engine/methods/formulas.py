@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from patchhub.editing.rank_one import Update
+from patchhub.editing.keyvalue.rank_one import Update
 from patchhub.methods import r_rome, rome
 
 

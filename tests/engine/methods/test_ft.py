@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.dense import dense_patch
 from patchhub.editing.editor import EditContext, run_editor
+from patchhub.editing.training.dense import dense_patch
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Orientation

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from patchhub.composer.composer import Composer
 from patchhub.editing.editor import EditContext, run_editor
-from patchhub.editing.neurons import Variant, embeddings, kept, weighed
-from patchhub.editing.recall import answers, greedy
-from patchhub.editing.trace import swapped
+from patchhub.editing.neurons.selection import Variant, embeddings, kept, weighed
+from patchhub.editing.passes.recall import answers, greedy
+from patchhub.editing.passes.trace import swapped
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.dense import dense_patch
 from patchhub.editing.editor import run_editor
-from patchhub.editing.finetune import LabelLoss
+from patchhub.editing.training.dense import dense_patch
+from patchhub.editing.training.finetune import LabelLoss
 from patchhub.errors import InvalidInputError
 from patchhub.methods import locft_bf
 from patchhub.patch import Patch

@@ -13,10 +13,10 @@ import torch
 from peft import PeftModel
 
 from patchhub.composer.composer import Composer
-from patchhub.editing.adapters import lora_adapters
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
-from patchhub.editing.projections import projections
+from patchhub.editing.training.adapters import lora_adapters
+from patchhub.editing.training.projections import projections
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.loading import load_base
 from patchhub.methods import lora

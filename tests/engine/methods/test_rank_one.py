@@ -8,11 +8,11 @@ import torch
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
-from patchhub.editing.keyvalues import KeyValues
-from patchhub.editing.rank_one import InsertSettings, observe
-from patchhub.editing.solver import factorise, solve
+from patchhub.editing.keyvalue.keyvalues import KeyValues
+from patchhub.editing.keyvalue.rank_one import InsertSettings, observe
+from patchhub.editing.keyvalue.solver import factorise, solve
 from patchhub.editing.targets import Target
-from patchhub.editing.tokens import target_row
+from patchhub.editing.wording.tokens import target_row
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

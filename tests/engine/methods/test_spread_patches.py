@@ -15,12 +15,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from patchhub.composer.composer import Composer
-from patchhub.editing import spread
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext, run_editor
 from patchhub.editing.forecast import forecast
 from patchhub.editing.joint import JointEditor, form, key_value_editor
-from patchhub.editing.keyvalues import KeyValues
+from patchhub.editing.keyvalue import spread
+from patchhub.editing.keyvalue.keyvalues import KeyValues
 from patchhub.errors import InvalidInputError
 from patchhub.manifest import Kind
 from patchhub.methods import pmet

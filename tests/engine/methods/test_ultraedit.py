@@ -11,8 +11,8 @@ from torch import Tensor
 
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor
-from patchhub.editing.normaliser import Normaliser, from_state, to_state
-from patchhub.editing.projections import projections
+from patchhub.editing.training.normaliser import Normaliser, from_state, to_state
+from patchhub.editing.training.projections import projections
 from patchhub.errors import IntegrityError, InvalidInputError
 from patchhub.manifest import Kind
 from patchhub.methods import ultraedit

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.editor import Cost, EditContext, method_record
-from patchhub.editing.finetune import LabelLoss
-from patchhub.editing.labels import labelled
+from patchhub.editing.passes.trace import seen_inputs, seen_outputs, swapped, unwrap
 from patchhub.editing.settings import require
-from patchhub.editing.trace import seen_inputs, seen_outputs, swapped, unwrap
+from patchhub.editing.training.finetune import LabelLoss
+from patchhub.editing.training.labels import labelled
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.fixed import PARTS, Fixed
-from patchhub.editing.labels import Labelled, LabelledBatch
+from patchhub.editing.training.fixed import PARTS, Fixed
+from patchhub.editing.training.labels import Labelled, LabelledBatch
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 

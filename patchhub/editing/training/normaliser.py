@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.editor import EditContext
-from patchhub.editing.labels import Labelled
-from patchhub.editing.observing import observed
+from patchhub.editing.training.labels import Labelled
+from patchhub.editing.training.observing import observed
 from patchhub.errors import IntegrityError
 
 Shape = tuple[int, int]

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from patchhub import canonical
 from patchhub.durable import swapped_in
-from patchhub.editing.tokens import filler_id, pad
-from patchhub.editing.trace import by_row, each_input, stopped_after
+from patchhub.editing.passes.trace import by_row, each_input, stopped_after
+from patchhub.editing.wording.tokens import filler_id, pad
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of, weight_matrix
 

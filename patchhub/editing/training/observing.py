@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.labels import Labelled, LabelledBatch
-from patchhub.editing.trace import by_row, seen_inputs
+from patchhub.editing.passes.trace import by_row, seen_inputs
+from patchhub.editing.training.labels import Labelled, LabelledBatch
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from patchhub.editing.encoder import read_prompts, start_token
-from patchhub.editing.prefixes import Past, cache_of, read
-from patchhub.editing.tokens import Encoded, check_room, encode, filler_id, target_row
+from patchhub.editing.passes.encoder import read_prompts, start_token
+from patchhub.editing.passes.prefixes import Past, cache_of, read
+from patchhub.editing.wording.tokens import Encoded, check_room, encode, filler_id, target_row
 from patchhub.loading import LoadedBase
 
 Tokens: TypeAlias = Literal["natural", "reference"]

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from patchhub.editing.resume import from_layer
-from patchhub.editing.tokens import Row, pad
-from patchhub.editing.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
+from patchhub.editing.passes.resume import from_layer
+from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
+from patchhub.editing.wording.tokens import Row, pad
 from patchhub.sites import Architecture, module_of, weight_matrix
 
 Ids = tuple[int, ...]

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from patchhub.editing.prefixes import cache_of, read
-from patchhub.editing.tokens import Row, check_room, pad
-from patchhub.editing.trace import picked_for, replayed, rewrap, seen_outputs, unwrap
+from patchhub.editing.passes.prefixes import cache_of, read
+from patchhub.editing.passes.trace import picked_for, replayed, rewrap, seen_outputs, unwrap
+from patchhub.editing.wording.tokens import Row, check_room, pad
 from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
 

@@ -17,7 +17,7 @@ import torch
 
 from patchhub import canonical
 from patchhub.durable import swap_in
-from patchhub.editing.templates import sample_texts
+from patchhub.editing.wording.templates import sample_texts
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.provenance import CorpusRecord

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from patchhub.editing.dropping import OF_ALL
 from patchhub.editing.editor import EditContext
-from patchhub.editing.keys import Prompts
-from patchhub.editing.resume import check_length
+from patchhub.editing.keyvalue.keys import Prompts
+from patchhub.editing.passes.resume import check_length
 from patchhub.editing.targets import Wanted, wanted_for
-from patchhub.editing.templates import BARE, ContextTemplates
+from patchhub.editing.wording.templates import BARE, ContextTemplates
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest, Format
 

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.recall import Place
-from patchhub.editing.trace import by_row, changed_output, first_input
+from patchhub.editing.passes.recall import Place
+from patchhub.editing.passes.trace import by_row, changed_output, first_input
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of, weight_matrix
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from patchhub.chat import asked_by_user
-from patchhub.editing.templates import SLOT
+from patchhub.editing.wording.templates import SLOT
 from patchhub.request import EditRequest, Format
 
 

@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.editor import EditContext, Editor, method_record
-from patchhub.editing.factors import low_rank
-from patchhub.editing.gather import Group, contexts_of, gather, of_group
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.solver import Formula as JointFormula
 from patchhub.editing.joint.solver import Metric
-from patchhub.editing.keys import averaged
-from patchhub.editing.keyvalues import KeyValues
-from patchhub.editing.layerwise import Share, Solution, Solve, evenly, write_layers
-from patchhub.editing.moments import Moments
+from patchhub.editing.keyvalue.factors import low_rank
+from patchhub.editing.keyvalue.gather import Group, contexts_of, gather, of_group
+from patchhub.editing.keyvalue.keys import averaged
+from patchhub.editing.keyvalue.keyvalues import KeyValues
+from patchhub.editing.keyvalue.layerwise import Share, Solution, Solve, evenly, write_layers
 from patchhub.editing.settings import require
+from patchhub.editing.statistics.moments import Moments
 from patchhub.editing.targets import Target, TargetSettings, Wanted, find_targets, only
-from patchhub.editing.tokens import filler_id
+from patchhub.editing.wording.tokens import filler_id
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from patchhub.editing.encoder import read_prompts, start_token
-from patchhub.editing.prompts import prompt_of
-from patchhub.editing.tokens import check_room, encode, filler_id, pad, target_row
-from patchhub.editing.trace import picked_for
+from patchhub.editing.passes.encoder import read_prompts, start_token
+from patchhub.editing.passes.trace import picked_for
+from patchhub.editing.wording.prompts import prompt_of
+from patchhub.editing.wording.tokens import check_room, encode, filler_id, pad, target_row
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.request import EditRequest

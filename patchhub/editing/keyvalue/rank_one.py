@@ -18,12 +18,12 @@ from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.form import Form, delta_by, inverse_moments
 from patchhub.editing.joint.solver import Formula
-from patchhub.editing.keyvalues import KeyValues
-from patchhub.editing.solver import solve
+from patchhub.editing.keyvalue.keyvalues import KeyValues
+from patchhub.editing.keyvalue.solver import solve
+from patchhub.editing.passes.trace import swapped
 from patchhub.editing.targets import Target, TargetSettings, find_targets, only, wanted_for
-from patchhub.editing.templates import BARE
-from patchhub.editing.tokens import filler_id
-from patchhub.editing.trace import swapped
+from patchhub.editing.wording.templates import BARE
+from patchhub.editing.wording.tokens import filler_id
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from patchhub.editing.tokens import pad
+from patchhub.editing.wording.tokens import pad
 from patchhub.errors import InvalidInputError
 
 _READ = 1024

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from patchhub.editing.tokens import Padded, pad, positions
+from patchhub.editing.wording.tokens import Padded, pad, positions
 
 Past = list[tuple[Tensor, Tensor]]
 """Keys and values per block, each ``(n, heads, t, size)``."""

@@ -1,8 +1,8 @@
 """Second moments of keys, C = E[k kᵀ] (uncentred): what a layer's MLP usually sees.
 
-All wanted blocks in one pass over a corpus (`patchhub.editing.summing`). Statistics are named by
-what they follow from (weights, corpus, amount, length cap, threads), so a cache can never hand out
-those of another model.
+All wanted blocks in one pass over a corpus (`patchhub.editing.statistics.summing`). Statistics are
+named by what they follow from (weights, corpus, amount, length cap, threads), so a cache can never
+hand out those of another model.
 
 Source: Meng et al. 2022, arXiv:2202.05262, section 3.1 (C is estimated over text, every token
     once).
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from patchhub import canonical
 from patchhub.durable import swapped_in
-from patchhub.editing.corpus import Corpus
-from patchhub.editing.solver import factorise, spectrum
-from patchhub.editing.summing import Checkpoint, grouped, length_cap, summed
+from patchhub.editing.keyvalue.solver import factorise, spectrum
+from patchhub.editing.statistics.corpus import Corpus
+from patchhub.editing.statistics.summing import Checkpoint, grouped, length_cap, summed
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.provenance import CorpusRecord

@@ -22,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from patchhub import canonical
-from patchhub.editing.tokens import encode
+from patchhub.editing.wording.tokens import encode
 from patchhub.errors import InvalidInputError
 
 SLOT = "{}"

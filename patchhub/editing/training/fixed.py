@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from patchhub.editing.trace import replayed, seen_outputs, stopped_after
+from patchhub.editing.passes.trace import replayed, seen_outputs, stopped_after
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from patchhub.editing.editor import EditContext
-from patchhub.editing.keys import KeyStream, Prompts
-from patchhub.editing.tokens import filler_id
-from patchhub.editing.trace import swapped
+from patchhub.editing.keyvalue.keys import KeyStream, Prompts
+from patchhub.editing.passes.trace import swapped
+from patchhub.editing.wording.tokens import filler_id
 from patchhub.errors import InvalidInputError
 from patchhub.sites import module_of, weight_matrix
 

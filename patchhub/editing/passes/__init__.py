@@ -1,0 +1,1 @@
+"""Forward passes looked into, changed, cut short or shared."""

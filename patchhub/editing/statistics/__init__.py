@@ -1,0 +1,1 @@
+"""Second moments of keys, and the text they are from."""
