@@ -18,9 +18,10 @@ from benches.plain import Plain, plain_rome, plain_target
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor, settings_of
 from patchhub.editing.memory import Peak
+from patchhub.editing.passes.budget import Budget
 from patchhub.editing.prepare import prepare_context
 from patchhub.editing.targets import Target, TargetSettings, find_targets, wanted_for
-from patchhub.editing.targets.budget import Budget, size_of
+from patchhub.editing.targets.batch import size_of
 from patchhub.editing.wording.templates import ContextTemplates, sample_templates
 from patchhub.editing.wording.tokens import filler_id
 from patchhub.loading import LoadedBase, load_base

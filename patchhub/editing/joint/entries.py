@@ -27,6 +27,7 @@ from torch import Tensor
 from patchhub.editing.editor import EditContext
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.groups import Group, group_name
+from patchhub.editing.passes.budget import Budget
 from patchhub.editing.passes.trace import (
     by_row,
     changed_output,
@@ -37,7 +38,6 @@ from patchhub.editing.passes.trace import (
 )
 from patchhub.editing.targets import Wanted, wanted_for
 from patchhub.editing.wording.tokens import filler_id, pad
-from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
 
 
@@ -81,7 +81,7 @@ def find_entry(
     base = context.base
     wanted = wanted_for(base.tokenizer, form.templates, group)
     delta = _stored(form.delta(wanted) if residual is None else residual)
-    look = _Lookups(base, wanted, len(group), form)
+    look = _Lookups(context, wanted, len(group), form)
     keys: dict[int, Tensor] = {}
     shares: dict[int, Tensor] = {}
     layers = form.formula.layers
@@ -98,14 +98,19 @@ def find_entry(
 class _Lookups:
     """The rows of one target up to their lookups, read with additions in lower blocks."""
 
-    def __init__(self, base: LoadedBase, wanted: Wanted, prompts: int, form: Form) -> None:
-        self._base, self._prompts, self._form = base, prompts, form
+    def __init__(self, context: EditContext, wanted: Wanted, prompts: int, form: Form) -> None:
+        self._base, self._prompts, self._form = context.base, prompts, form
+        model, arch, self._top = self._base.model, self._base.arch, form.formula.layers[-1]
         rows = [row.ids[: row.lookup + 1] for row in wanted.rows]
-        self._count = len(rows)
-        self._batch = pad(rows, filler=filler_id(base.tokenizer), device=base.model.device)
-        self._last = torch.tensor([len(row) - 1 for row in rows], device=base.model.device)
+        batch = pad(rows, filler=filler_id(self._base.tokenizer), device=model.device)
+        together = len(rows)
+        if context.memory is not None:
+            fit = Budget(model, arch, self._top).tokens(context.memory) // batch.ids.shape[1]
+            together = max(1, fit)
+        self._parts = list(
+            zip(torch.split(batch.ids, together), torch.split(batch.mask, together), strict=True)
+        )
 
-    @torch.no_grad()
     def read(self, layer: int, shares: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         """The key in a block ``(f,)``, and the site's output ``(d,)``, means over the prompts.
 
@@ -113,34 +118,43 @@ class _Lookups:
             layer: The block.
             shares: Blocks below, with what each adds.
         """
-        model, arch, top = self._base.model, self._base.arch, self._form.formula.layers[-1]
-        down = {n: module_of(model, arch.path("mlp_out", n, model)) for n in (*shares, layer)}
-        site = module_of(model, arch.path(self._form.site, top, model))
-        with ExitStack() as stack:
-            for below, share in shares.items():
-                stack.enter_context(changed_output(down[below], self._adding(share)))
-            into = stack.enter_context(seen_inputs({"down": down[layer]}))
-            out = stack.enter_context(seen_outputs({"site": site}))
-            with stopped_after(module_of(model, arch.path("block", top, model))):
-                model.base_model(input_ids=self._batch.ids, attention_mask=self._batch.mask)
-        keys = self._at_lookups(into["down"])
-        values = self._at_lookups(unwrap(out["site"]))
+        parts = [self._pass(ids, mask, layer, shares) for ids, mask in self._parts]
+        keys, values = (self._by_prompt(torch.cat(both)) for both in zip(*parts, strict=True))
         return torch.stack([self._form.mean(rows) for rows in keys]).mean(0), values[:, 0].mean(0)
 
-    def _at_lookups(self, hidden: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _pass(
+        self, ids: Tensor, mask: Tensor, layer: int, shares: Mapping[int, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Keys ``(n, f)`` and the site's outputs ``(n, d)`` at the lookups of some rows."""
+        model, arch = self._base.model, self._base.arch
+        down = {n: module_of(model, arch.path("mlp_out", n, model)) for n in (*shares, layer)}
+        site = module_of(model, arch.path(self._form.site, self._top, model))
+        ends = (torch.arange(len(ids), device=ids.device), mask.sum(1) - 1)
+        with ExitStack() as stack:
+            for below, share in shares.items():
+                stack.enter_context(changed_output(down[below], _adding(share, ends)))
+            into = stack.enter_context(seen_inputs({"down": down[layer]}))
+            out = stack.enter_context(seen_outputs({"site": site}))
+            with stopped_after(module_of(model, arch.path("block", self._top, model))):
+                model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+        keys, values = into["down"], unwrap(out["site"])
+        return by_row(keys, len(ids))[ends], by_row(values, len(ids))[ends]
+
+    def _by_prompt(self, found: Tensor) -> Tensor:
         """What stands at the lookups, ``(prompts, contexts, …)``."""
-        rows = torch.arange(self._count, device=hidden.device)
-        found = by_row(hidden, self._count)[rows, self._last]
         return found.reshape(self._prompts, -1, found.shape[-1])
 
-    def _adding(self, share: Tensor) -> Callable[[Tensor], Tensor]:
-        def change(output: Tensor) -> Tensor:
-            hidden = by_row(output, self._count).clone()
-            rows = torch.arange(self._count, device=hidden.device)
-            hidden[rows, self._last] += share.to(hidden)
-            return hidden.reshape(output.shape)
 
-        return change
+def _adding(share: Tensor, places: tuple[Tensor, Tensor]) -> Callable[[Tensor], Tensor]:
+    """Add a block's share at a place of each row."""
+
+    def change(output: Tensor) -> Tensor:
+        hidden = by_row(output, len(places[0])).clone()
+        hidden[places] += share.to(hidden)
+        return hidden.reshape(output.shape)
+
+    return change
 
 
 def _stored(vector: Tensor) -> Tensor:

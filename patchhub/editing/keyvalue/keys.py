@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from patchhub.editing.passes.budget import Budget
 from patchhub.editing.passes.resume import from_layer
 from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
 from patchhub.editing.wording.tokens import Row, pad
@@ -32,8 +33,6 @@ Use = tuple[int, float, float]
 """A target, a row's share in its key, and in its value."""
 _TOKENS = 4096
 """Read in one pass where no budget is given."""
-_STREAMS, _INNER = 8, 4
-"""What a block holds of a token at once, in residual streams and in MLP widths."""
 
 
 def context_shares(count: int) -> list[float]:
@@ -117,7 +116,7 @@ class KeyStream:
     ) -> None:
         self._model, self._arch, self._count = model, arch, len(targets)
         self._top = module_of(model, arch.path(site, top, model))
-        self._width, inner = weight_matrix(self._down(top)).shape
+        self._width = weight_matrix(self._down(top)).shape[0]
         uses: dict[Ids, list[Use]] = {}
         for number, prompts in enumerate(targets):
             for ids, share, bare in prompts.weights():
@@ -126,8 +125,7 @@ class KeyStream:
         self._keep = memory is None or 2 * kept <= memory
         tokens = _TOKENS
         if memory is not None:
-            each = model.dtype.itemsize * (_STREAMS * self._width + _INNER * inner)
-            tokens = (memory - kept * self._keep) // each
+            tokens = Budget(model, arch, top).tokens(memory - kept * self._keep)
         bare_rows = [ids for ids, found in uses.items() if any(bare for _, _, bare in found)]
         others = uses.keys() - set(bare_rows)
         self._chunks = [

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from patchhub.editing.passes.budget import Size
 from patchhub.editing.passes.resume import CutRows
 from patchhub.editing.passes.trace import by_row, changed_output, computed_at
 from patchhub.editing.targets.problem import Wanted
@@ -122,6 +123,17 @@ def rows_of(wanted: Wanted) -> tuple[Row, ...]:
     """The rows that must be run: the essence only where no other row says the same up to there."""
     own = essence_place(wanted) == len(wanted.rows)
     return (*wanted.rows, wanted.essence) if own else wanted.rows
+
+
+def size_of(wanted: Wanted) -> Size:
+    """What a problem takes: the longest of its rows counts for all."""
+    rows = rows_of(wanted)
+    return Size(
+        rows=len(rows),
+        before=max(row.lookup for row in rows),
+        tail=max(len(row.ids) - row.lookup for row in rows),
+        slots=1 + sum(len(row.slots) for row in rows),
+    )
 
 
 def essence_place(wanted: Wanted) -> int:

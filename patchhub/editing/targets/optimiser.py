@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from patchhub.editing.passes.activations import fused_gelu
+from patchhub.editing.passes.budget import Budget
 from patchhub.editing.passes.resume import check_continues, check_length, recorded_below
 from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
-from patchhub.editing.targets.batch import Batch
-from patchhub.editing.targets.budget import Budget, size_of
+from patchhub.editing.targets.batch import Batch, size_of
 from patchhub.editing.targets.descent import Descent
 from patchhub.editing.targets.problem import Target, TargetSettings, TwinSettings, Wanted
 from patchhub.errors import InvalidInputError

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
+from patchhub.editing.passes.budget import Budget
 from patchhub.editing.training.fixed import PARTS, Fixed
-from patchhub.editing.training.labels import Labelled, LabelledBatch
+from patchhub.editing.training.labels import Labelled, LabelledBatch, longest
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 
@@ -26,7 +27,8 @@ class LabelLoss:
         rows: What it is to say.
         layer: Lowest block in which something is trained.
         parts: What may change in that block.
-        memory: Most bytes for what is computed once; see `fixed.Fixed`.
+        memory: Bytes to use beside the model (see `Budget`): at most half of them for what is
+            computed once, the others for a pass with its gradient. ``None`` for no limit.
 
     Attributes:
         size: Number of rows.
@@ -43,8 +45,14 @@ class LabelLoss:
     ) -> None:
         self._batch = LabelledBatch(base, rows)
         self.size = self._batch.size
-        self._fixed = Fixed(base, layer, parts)
-        self._fixed.record(self._batch.run, self._batch.every, self._batch.width, memory)
+        self._fixed, self._together = Fixed(base, layer, parts), self.size
+        budget, width = Budget(base.model, base.arch, layer), self._batch.width
+        keep = read = None
+        if memory is not None:
+            keep, read = memory // 2, max(1, budget.tokens(memory) // width)
+        self._fixed.record(self._batch.run, self._batch.every, width, memory=keep, size=read)
+        if memory is not None:
+            self._together = budget.rows(longest(rows), memory - self._fixed.bytes)
 
     def __call__(self, chosen: Tensor | None = None) -> Tensor:
         """The loss of the rows with these numbers, or of all, under the model's present weights."""
@@ -55,6 +63,10 @@ class LabelLoss:
             log_p = said.logits.log_softmax(-1).gather(1, said.labels[:, None])[:, 0]
         counts = said.rows.bincount(minlength=len(chosen))
         return -(log_p / (counts[said.rows] * len(chosen))).sum()
+
+    def portions(self, chosen: Tensor) -> tuple[Tensor, ...]:
+        """The rows with these numbers, as many together as fit into one pass with its gradient."""
+        return torch.split(chosen, self._together)
 
     def in_turn(self, size: int) -> Batches:
         """The rows in their order, ``size`` per step."""
@@ -115,12 +127,10 @@ def boxed_descent(
         report("edit", step, steps)
         mean = 0.0
         for chosen in batches():
-            current = loss(chosen)
-            nats = float(current.detach())
+            optimizer.zero_grad()
+            nats = _descend(weights, loss, chosen, stop_loss)
             mean += nats * len(chosen) / loss.size
             if nats >= stop_loss:
-                optimizer.zero_grad()
-                torch.autograd.backward([current], inputs=list(weights))
                 optimizer.step()
             if box is not None:
                 for weight, old in zip(weights, before, strict=True):
@@ -132,3 +142,20 @@ def boxed_descent(
     if not all(bool(torch.isfinite(change).all()) for change in changes):
         raise InvalidInputError("E148", "fine-tuning diverged", hint="take a smaller lr")
     return changes if box is None else [change.clamp(-box, box) for change in changes]
+
+
+def _descend(
+    weights: Sequence[nn.Parameter], loss: LabelLoss, chosen: Tensor, enough: float
+) -> float:
+    """The loss of some rows, in nats; its gradient is added to the weights' unless it is enough.
+
+    Where the rows take several passes, each gives its gradient before the next begins: what it held
+    for that is gone then. Only afterwards is it known whether the whole was enough.
+    """
+    nats, portions = 0.0, loss.portions(chosen)
+    for some in portions:
+        share = loss(some) * (len(some) / len(chosen))
+        nats += float(share.detach())
+        if len(portions) > 1 or nats >= enough:
+            torch.autograd.backward([share], inputs=list(weights))
+    return nats

@@ -24,6 +24,9 @@ class Fixed:
     """Outputs of modules for a set of rows, given back for any of them without computing.
 
     Valid as long as nothing changes below block ``layer`` of the decoder, and in it only ``parts``.
+
+    Attributes:
+        bytes: What is kept.
     """
 
     def __init__(self, base: LoadedBase, layer: int, parts: Collection[str]) -> None:
@@ -40,10 +43,16 @@ class Fixed:
             inside += arch.paths("mlp_in", layer, model)
         self._stand_ins |= {path: [module_of(model, path)] for path in inside}
         self._seen: dict[str, Any] | None = None
-        self._rows = self._places = 0
+        self._rows = self._places = self.bytes = 0
 
     def record(
-        self, run: Callable[[Tensor], object], every: Tensor, width: int, memory: int | None
+        self,
+        run: Callable[[Tensor], object],
+        every: Tensor,
+        width: int,
+        *,
+        memory: int | None,
+        size: int | None,
     ) -> None:
         """Run all rows once, and keep what is fixed unless that takes more than ``memory`` bytes.
 
@@ -53,11 +62,12 @@ class Fixed:
             width: Positions of a row, padding included.
             memory: Most bytes to keep; without them every pass computes everything, to the same
                 result.
+            size: Most rows to run at once.
         """
         self._rows, self._places = len(every), len(every) * width
         latest = {name: modules[-1] for name, modules in self._stand_ins.items()}
         pieces: list[dict[str, Any]] = []
-        chunks = torch.split(every, _CHUNK)
+        chunks = torch.split(every, min(_CHUNK, size or _CHUNK))
         for chosen in chunks if latest else ():
             with torch.no_grad(), seen_outputs(latest) as seen, stopped_after(self._top):
                 run(chosen)
@@ -68,7 +78,7 @@ class Fixed:
         if pieces:
             first = len(chunks[0])
             joined = {n: _joined([p[n] for p in pieces], first, first * width) for n in latest}
-            self._seen = joined
+            self._seen, self.bytes = joined, sum(t.nbytes for t in _tensors(list(joined.values())))
 
     @contextmanager
     def replayed(self, chosen: Tensor) -> Iterator[None]:

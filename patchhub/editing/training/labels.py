@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from patchhub.editing.passes.budget import Size
 from patchhub.editing.passes.encoder import read_prompts, start_token
 from patchhub.editing.passes.trace import picked_for
 from patchhub.editing.wording.prompts import prompt_of
@@ -50,6 +51,17 @@ class Labelled:
     def length(self) -> int:
         """Tokens that the model reads."""
         return len(self.given) + len(self.ids)
+
+
+def longest(rows: Sequence[Labelled]) -> Size:
+    """What each of some rows takes in one batch of them all."""
+    return Size(
+        rows=1,
+        before=0,
+        tail=max(len(row.ids) for row in rows),
+        slots=max(len(row.slots) for row in rows),
+        given=max(len(row.given) for row in rows),
+    )
 
 
 def labelled(

@@ -104,7 +104,8 @@ def normalisers_after(
     longest_first = sorted(rows, key=lambda row: -row.length)
     for start in range(0, len(rows), size):
         context.report("edit", start, len(rows))
-        seen = observed(context.base, longest_first[start : start + size], paths)
+        batch = longest_first[start : start + size]
+        seen = observed(context.base, batch, paths, context.memory)
         for path, (keys, gradients) in seen.items():
             shape = (keys.shape[1], gradients.shape[1])
             before = known.get(shape, Normaliser.empty(sum(shape)))

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from patchhub.editing.passes.budget import Budget
 from patchhub.editing.passes.trace import by_row, seen_inputs
-from patchhub.editing.training.labels import Labelled, LabelledBatch
+from patchhub.editing.training.labels import Labelled, LabelledBatch, longest
+from patchhub.editing.training.projections import lowest_block
 from patchhub.loading import LoadedBase
 from patchhub.sites import module_of
 
 
 def observed(
-    base: LoadedBase, rows: Sequence[Labelled], paths: Sequence[str]
+    base: LoadedBase, rows: Sequence[Labelled], paths: Sequence[str], memory: int | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Input and output gradient of projections at each label.
 
@@ -25,18 +27,38 @@ def observed(
 
     Args:
         base: The model, its parameters frozen.
-        rows: Run as one batch.
+        rows: Run as one batch, or as several where one does not fit.
         paths: Of modules that hold one matrix each.
+        memory: Bytes for a pass beside the model (see `Budget`); ``None`` for no limit.
 
     Returns:
         Per path, keys ``(m, d_in)`` and gradients ``(m, d_out)``.
     """
+    together = len(rows)
+    if memory is not None:
+        budget = Budget(base.model, base.arch, lowest_block(base, paths))
+        together = budget.rows(longest(rows), memory)
+    labels = sum(len(row.labels) for row in rows)
+    parts = [
+        _pass(base, rows[start : start + together], paths, labels)
+        for start in range(0, len(rows), together)
+    ]
+    return {
+        path: (torch.cat([p[path][0] for p in parts]), torch.cat([p[path][1] for p in parts]))
+        for path in paths
+    }
+
+
+def _pass(
+    base: LoadedBase, rows: Sequence[Labelled], paths: Sequence[str], labels: int
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What some rows add to it, of rows that have so many labels."""
     modules = {path: module_of(base.model, path) for path in paths}
     batch = LabelledBatch(base, rows)
     with torch.enable_grad(), seen_inputs(modules) as into, _leaves(modules) as out:
         said = batch.run(batch.every)
         log_p = said.logits.log_softmax(-1).gather(1, said.labels[:, None])
-        gradients = torch.autograd.grad(-log_p.mean(), [out[path] for path in paths])
+        gradients = torch.autograd.grad(-log_p.sum() / labels, [out[path] for path in paths])
     return {
         path: (
             by_row(into[path].detach(), batch.size)[said.rows, said.slots],

@@ -20,3 +20,11 @@ def projections(base: LoadedBase, layers: Collection[int], parts: Sequence[str])
             else:
                 found.append(base.arch.path(part, layer, base.model))
     return list(dict.fromkeys(found))
+
+
+def lowest_block(base: LoadedBase, paths: Sequence[str]) -> int:
+    """The lowest block of the decoder in which one of the modules lies; 0 if one lies elsewhere."""
+    count = base.arch.block_count(base.model)
+    blocks = [f"{base.arch.path('block', i, base.model)}." for i in range(count)]
+    inside = [i for path in paths for i, block in enumerate(blocks) if path.startswith(block)]
+    return min(inside) if len(inside) == len(paths) else 0

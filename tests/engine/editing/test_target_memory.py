@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from patchhub.editing.passes.budget import USUAL, Budget, Size
 from patchhub.editing.targets import TargetSettings, Wanted, find_targets, wanted_for
-from patchhub.editing.targets.budget import USUAL, Budget, Size, size_of
+from patchhub.editing.targets.batch import size_of
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEMPLATES, pico_base
 from tests.pico import DECODER_ONLY
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -65,6 +67,38 @@ def test_keys_and_shares(family: str, group: tuple[EditRequest, ...], site: str)
     assert torch.equal(found.residual, delta)
     # The lower block moves what is above: else the upper one would add a plain share.
     assert not torch.allclose(found.shares[1], delta - found.shares[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt"])
+def test_a_budget_bounds_the_rows_of_a_pass_and_changes_nothing(family: str) -> None:
+    context = pico_context(family, torch.float64)
+    model = context.base.model
+    form = Form(
+        Formula((0, 1), lambda n, keys: keys, 1.0, lambda left: 1 / left),
+        site="block",
+        mean=memit_mean,
+        delta=lambda wanted: torch.ones(WIDTH),
+        settings=None,
+        templates=TEMPLATES,
+    )
+    seen: list[int] = []
+    whole = find_entry(context, form, (BORN, LIVES))
+    with model.base_model.register_forward_pre_hook(
+        lambda module, args, given: seen.append(len(given["input_ids"])), with_kwargs=True
+    ):
+        width = max(
+            row.lookup + 1
+            for row in wanted_for(context.base.tokenizer, TEMPLATES, (BORN, LIVES)).rows
+        )
+        token = 8 * (8 * WIDTH + 4 * len(whole.keys[0]))  # float64: 8 streams, 4 inner widths
+        for memory, rows in ((1, [1] * 8), (3 * width * token, [3, 3, 2]), (10**9, [8])):
+            found = find_entry(replace(context, memory=memory), form, (BORN, LIVES))
+            assert seen == rows * 2  # once in each block
+            seen.clear()
+            for layer in (0, 1):
+                assert torch.allclose(found.keys[layer], whole.keys[layer], rtol=1e-6, atol=1e-7)
+                wanted, got = whole.shares[layer], found.shares[layer]
+                assert torch.allclose(got, wanted, rtol=1e-6, atol=1e-7)
 
 
 def test_a_key_is_of_the_base_whatever_else_is_solved_with_it() -> None:

@@ -1,4 +1,4 @@
-"""How many rows fit into a number of bytes, and which requests go together."""
+"""How many rows of a pass fit into a number of bytes, and which problems go together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from patchhub.editing.targets.batch import rows_of
-from patchhub.editing.targets.problem import Wanted
 from patchhub.editing.wording.tokens import text_config
 from patchhub.sites import Architecture, module_of, weight_matrix
 
@@ -17,6 +15,8 @@ USUAL = 2**30
 _HIDDEN, _INNER, _SCORES, _LOGITS = 12, 6, 4, 4
 """Tensors that a block keeps for its gradient: of the stream's width, of the MLP's inner width, of
 attention scores per head; and copies of logits at each slot."""
+_STREAMS, _HELD = 8, 4
+"""What a block holds of a token for a moment, in widths of the stream and of the MLP."""
 _JOINED = 3
 """Copies of keys and values while shared beginnings and what follows them are put together."""
 _PADDING = 1.15
@@ -27,23 +27,21 @@ _FEW = 128
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of one problem: rows, tokens before the lookup and from it on, label slots and essence."""
+    """Of one problem.
+
+    Attributes:
+        rows: Rows; the longest counts for all.
+        before: Tokens before the lookup, which are read once; 0 where there is no lookup.
+        tail: Tokens from it on.
+        slots: Places at which logits are wanted.
+        given: Tokens that an encoder has read.
+    """
 
     rows: int
     before: int
     tail: int
     slots: int
-
-
-def size_of(wanted: Wanted) -> Size:
-    """The longest of its rows counts for all."""
-    rows = rows_of(wanted)
-    return Size(
-        rows=len(rows),
-        before=max(row.lookup for row in rows),
-        tail=max(len(row.ids) - row.lookup for row in rows),
-        slots=1 + sum(len(row.slots) for row in rows),
-    )
+    given: int = 0
 
 
 class Budget:
@@ -51,9 +49,9 @@ class Budget:
 
     Counted are, for every row, the keys and values of all blocks before the lookup; in the blocks
     from ``layer`` on what autograd keeps of each token (hidden states, the MLP's inner
-    activations, keys, values and attention scores); and the logits at the slots. What a pass
-    without gradient holds for a moment is less than that. An upper bound of the usual size, not a
-    promise to the byte: allocators and libraries round up.
+    activations, keys, values and attention scores, those of cross-attention, too); and the logits
+    at the slots. What a pass without gradient holds for a moment is less than that. An upper bound
+    of the usual size, not a promise to the byte: allocators and libraries round up.
     """
 
     def __init__(self, model: PreTrainedModel, arch: Architecture, layer: int) -> None:
@@ -71,12 +69,21 @@ class Budget:
     def bytes(self, sizes: Sequence[Size]) -> int:
         """Of problems in one batch."""
         before, tail = max(s.before for s in sizes), max(s.tail for s in sizes)
+        given = max(s.given for s in sizes)
         rows, slots = sum(s.rows for s in sizes), sum(s.slots for s in sizes)
         token = _HIDDEN * self._width + _INNER * self._inner
-        scores = _SCORES * self._heads * (before + tail)
-        upper = tail * (token + scores) + (before + tail) * self._entry
+        scores = _SCORES * self._heads * (before + tail + given)
+        upper = tail * (token + scores) + (before + tail + given) * self._entry
         row = self._upper * upper + _JOINED * self._blocks * before * self._entry
         return int(self._bytes * (rows * row + slots * _LOGITS * self._vocabulary))
+
+    def rows(self, size: Size, memory: int) -> int:
+        """How many rows of that size go into one pass; one goes in any case."""
+        return max(1, memory // self.bytes([size]))
+
+    def tokens(self, memory: int) -> int:
+        """How many tokens, padding included, a pass without gradient holds in a block at once."""
+        return memory // (self._bytes * (_STREAMS * self._width + _HELD * self._inner))
 
     def groups(self, sizes: Sequence[Size], memory: int | None) -> list[list[int]]:
         """Problems of like length together, as many as fit; one that does not fit goes alone."""
