@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from patchhub.composer.exact_sum import compose
-from patchhub.kinds import kind_of
+from patchhub.kinds import weight_kind
 from patchhub.kinds.storage import to_bytes
 from patchhub.manifest import Kind, Orientation, Site
 
@@ -43,7 +43,7 @@ def bench_exact_sum(
     benchmark: BenchmarkFixture, shape: tuple[int, int], dtype: str, patches: int
 ) -> None:
     base, site, roles = _problem(shape, dtype, patches)
-    kind = kind_of(Kind.LOW_RANK)
+    kind = weight_kind(Kind.LOW_RANK)
     forward = benchmark(compose, base, site, [(kind, one) for one in roles])
     backward = compose(base, site, [(kind, one) for one in reversed(roles)])
     benchmark.extra_info["bytes"] = base.nbytes

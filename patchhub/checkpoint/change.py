@@ -23,6 +23,7 @@ from patchhub.durable import sync_directory, sync_tree, write_new
 from patchhub.errors import ConflictError, IntegrityError, PatchHubError
 from patchhub.fingerprint import Fingerprint, Progress, check_headers, check_tensors
 from patchhub.identityfile import IDENTITY, Identity, StackItem, require_bare
+from patchhub.kinds import weight_kind
 from patchhub.lock import locked
 from patchhub.oserrors import refusals, refused
 from patchhub.patch import Patch
@@ -83,7 +84,7 @@ def materialise(
             E309, ``base_dir`` says that it holds patches.
         IntegrityError: E201, patches or files belong to another base; E206, the directory was
             changed by others; E110, E111, E147, the base cannot be read.
-        InvalidInputError: E112, a tensor cannot be patched.
+        InvalidInputError: E112, a tensor cannot be patched, or a patch acts on no weights.
         NotFoundError: E109, a directory is missing.
         BusyError: E501, E502. PatchHubError: E704, the disk is full, read-only or broken.
     """
@@ -91,6 +92,8 @@ def materialise(
     place.refuse_foreign()
     weights = fingerprint.weights
     check_stack(patches, fingerprint, weights)
+    for patch in patches:
+        weight_kind(patch.kind)
     items = _items(patches, names)
     base = open_checkpoint(base_dir)
     if base.directory.is_relative_to(place.store) or base.directory == place.link:

@@ -19,7 +19,7 @@ from patchhub.composer.stack import check_stack, ids_at, sites_of, terms_at
 from patchhub.errors import ConflictError, InvalidInputError
 from patchhub.fingerprint import Fingerprint, check_headers
 from patchhub.identityfile import require_bare
-from patchhub.kinds import kind_of
+from patchhub.kinds import weight_kind
 from patchhub.kinds.storage import digest_of
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
@@ -168,7 +168,7 @@ class Composer:
         """
         below = [other for other in self._stack if other.id != patch.id]
         check_stack([*below, patch], self._base, self._weights)
-        kind = kind_of(patch.kind)
+        kind = weight_kind(patch.kind)
         return {
             name: realised_delta(
                 self._compose(site, below),

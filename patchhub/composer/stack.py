@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from patchhub.composer.update import Terms
 from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
 from patchhub.fingerprint import Fingerprint
-from patchhub.kinds import kind_of
+from patchhub.kinds import weight_kind
 from patchhub.manifest import Site
 from patchhub.patch import Patch
 
@@ -60,8 +60,12 @@ def ids_at(tensor: str, patches: Sequence[Patch]) -> tuple[str, ...]:
 
 
 def terms_at(tensor: str, patches: Sequence[Patch]) -> Terms:
-    """Kind and tensors of each patch that touches a tensor."""
-    return [(kind_of(p.kind), p.payload[tensor]) for p in patches if tensor in p.payload]
+    """Kind and tensors of each patch that touches a tensor.
+
+    Raises:
+        InvalidInputError: E112, a patch does not change weights.
+    """
+    return [(weight_kind(p.kind), p.payload[tensor]) for p in patches if tensor in p.payload]
 
 
 def check_base(patch: Patch, base: Fingerprint, weights: str) -> None:

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from typing import cast
 
 from patchhub.errors import InvalidInputError
-from patchhub.kinds.protocol import Payload, Roles, WeightKind
+from patchhub.kinds.protocol import PatchKind, Payload, Roles, WeightKind
 from patchhub.manifest import Kind
 
-__all__ = ["Payload", "Roles", "WeightKind", "kind_names", "kind_of"]
+__all__ = ["PatchKind", "Payload", "Roles", "WeightKind", "kind_names", "kind_of", "weight_kind"]
 
 
 def kind_names() -> tuple[Kind, ...]:
@@ -18,7 +18,7 @@ def kind_names() -> tuple[Kind, ...]:
     return tuple(kind for kind in Kind if find_spec(f"{__name__}.{kind}") is not None)
 
 
-def kind_of(name: Kind) -> WeightKind:
+def kind_of(name: Kind) -> PatchKind:
     """The kind of that name, loaded when it is asked for.
 
     Raises:
@@ -29,4 +29,21 @@ def kind_of(name: Kind) -> WeightKind:
         raise InvalidInputError(
             "E113", f"patches of kind {name} cannot be used by this version", hint="update PatchHub"
         )
-    return cast("WeightKind", import_module(module).KIND)
+    return cast("PatchKind", import_module(module).KIND)
+
+
+def weight_kind(name: Kind) -> WeightKind:
+    """The kind of that name, which adds to weights.
+
+    Raises:
+        InvalidInputError: E112, it acts while the model runs; E113, this version has no such kind.
+    """
+    kind = kind_of(name)
+    if not kind.algebra.on_weights:
+        raise InvalidInputError(
+            "E112",
+            f"patches of kind {name} do not change weights",
+            expected="a kind that adds to weights",
+            hint="apply it to a model in memory: model = patchhub.load(base, stack)",
+        )
+    return cast("WeightKind", kind)

@@ -30,12 +30,12 @@ class Dense:
     algebra: Algebra = Algebra.ADDITIVE
 
     def validate(self, site: Site, roles: Roles) -> None:
-        """See `WeightKind.validate`."""
+        """See `PatchKind.validate`."""
         check_roles(self, site, roles)
         check_shape(site, "delta", roles["delta"], site.matrix_shape)
 
     def finish(self, site: Site, roles: Roles) -> Site:
-        """See `WeightKind.finish`; there is nothing to add."""
+        """See `PatchKind.finish`; there is nothing to add."""
         return site
 
     def factors(self, roles: Roles) -> None:
@@ -61,17 +61,17 @@ class Dense:
         return (delta[rows] if delta.ndim == 1 else delta[rows, columns])[:, None].double()
 
     def repeated(self, roles: Roles, times: int) -> Roles:
-        """See `WeightKind.repeated`; there is one number per weight whatever is added up."""
+        """See `PatchKind.repeated`; there is one number per weight whatever is added up."""
         return roles
 
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
-        """See `WeightKind.to_files`."""
+        """See `PatchKind.to_files`."""
         return {FILE: storage.encode({_key(s): payload[s.tensor]["delta"] for s in sites})}
 
     def from_files(
         self, sites: Sequence[Site], files: Mapping[str, bytes]
     ) -> dict[str, dict[str, Tensor]]:
-        """See `WeightKind.from_files`."""
+        """See `PatchKind.from_files`."""
         tensors = storage.decode(one_file(files, FILE), what=FILE)
         check_names(tensors, {_key(site) for site in sites}, FILE)
         return {site.tensor: {"delta": tensors[_key(site)]} for site in sites}

@@ -40,7 +40,7 @@ class LowRank:
     algebra: Algebra = Algebra.ADDITIVE
 
     def validate(self, site: Site, roles: Roles) -> None:
-        """See `WeightKind.validate`; sites are matrices called ``<module>.weight``."""
+        """See `PatchKind.validate`; sites are matrices called ``<module>.weight``."""
         check_roles(self, site, roles)
         if site.orientation is Orientation.VECTOR or not site.tensor.endswith(".weight"):
             raise InvalidInputError(
@@ -83,11 +83,11 @@ class LowRank:
         return roles["B"][rows].double() * roles["A"][:, columns].T.double()
 
     def repeated(self, roles: Roles, times: int) -> Roles:
-        """See `WeightKind.repeated`."""
+        """See `PatchKind.repeated`."""
         return {"A": roles["A"].repeat(times, 1), "B": roles["B"].repeat(1, times)}
 
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
-        """See `WeightKind.to_files`; Conv1D and Linear sites do not go into one patch."""
+        """See `PatchKind.to_files`; Conv1D and Linear sites do not go into one patch."""
         rank = max(self.term_count(payload[site.tensor]) for site in sites)
         tensors: dict[str, Tensor] = {}
         for site in sites:
@@ -100,7 +100,7 @@ class LowRank:
     def from_files(
         self, sites: Sequence[Site], files: Mapping[str, bytes]
     ) -> dict[str, dict[str, Tensor]]:
-        """See `WeightKind.from_files`."""
+        """See `PatchKind.from_files`."""
         tensors = storage.decode(one_file(files, WEIGHTS), what=WEIGHTS)
         check_names(tensors, {_key(site, role) for site in sites for role in self.roles}, WEIGHTS)
         payload = {site.tensor: _trimmed(site, tensors) for site in sites}

@@ -17,8 +17,8 @@ Payload: TypeAlias = Mapping[str, Roles]
 """Roles by the site's tensor name: float32, indices int32; all contiguous, on the CPU."""
 
 
-class WeightKind(Protocol):
-    """A kind that adds to weights: Δ(d_out, d_in), or Δ(n,), as a sum of exact terms per element.
+class PatchKind(Protocol):
+    """How patches of one kind are checked and stored.
 
     Attributes:
         kind: Its name.
@@ -41,6 +41,36 @@ class WeightKind(Protocol):
     def finish(self, site: Site, roles: Roles) -> Site:
         """The site with what only the tensors tell (such as the rank)."""
         ...
+
+    def repeated(self, roles: Roles, times: int) -> Roles:
+        """The tensors of a patch of as many edits like this one; for forecasts of its size."""
+        ...
+
+    def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
+        """The files that carry the payload, always the same bytes for the same payload.
+
+        Raises:
+            InvalidInputError: E112, the sites cannot go into one patch.
+        """
+        ...
+
+    def from_files(
+        self, sites: Sequence[Site], files: Mapping[str, bytes]
+    ) -> dict[str, dict[str, Tensor]]:
+        """The payload in the files.
+
+        Raises:
+            IntegrityError: E110, E111, E117, E118.
+            InvalidInputError: E112.
+        """
+        ...
+
+
+class WeightKind(PatchKind, Protocol):
+    """A kind that adds to weights: Δ(d_out, d_in), or Δ(n,), as a sum of exact terms per element.
+
+    Its algebra is one that is `Algebra.on_weights`; the others act while the model runs.
+    """
 
     def factors(self, roles: Roles) -> tuple[Tensor, Tensor] | None:
         """Matrices (d_out, r) and (r, d_in) whose product Δ is; none if it is no such product."""
@@ -68,34 +98,11 @@ class WeightKind(Protocol):
         """
         ...
 
-    def repeated(self, roles: Roles, times: int) -> Roles:
-        """The tensors of a patch of as many edits like this one; for forecasts of its size."""
-        ...
-
-    def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
-        """The files that carry the payload, always the same bytes for the same payload.
-
-        Raises:
-            InvalidInputError: E112, the sites cannot go into one patch.
-        """
-        ...
-
-    def from_files(
-        self, sites: Sequence[Site], files: Mapping[str, bytes]
-    ) -> dict[str, dict[str, Tensor]]:
-        """The payload in the files.
-
-        Raises:
-            IntegrityError: E110, E111, E117, E118.
-            InvalidInputError: E112.
-        """
-        ...
-
 
 def check_roles(
-    kind: WeightKind, site: Site, roles: Roles, dtypes: Mapping[str, torch.dtype] | None = None
+    kind: PatchKind, site: Site, roles: Roles, dtypes: Mapping[str, torch.dtype] | None = None
 ) -> None:
-    """The part of `WeightKind.validate` that is the same for all: roles, dtype, finite numbers.
+    """The part of `PatchKind.validate` that is the same for all: roles, dtype, finite numbers.
 
     Args:
         kind: Whose tensors they are.

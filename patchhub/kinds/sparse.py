@@ -44,7 +44,7 @@ class Sparse:
     algebra: Algebra = Algebra.ADDITIVE
 
     def validate(self, site: Site, roles: Roles) -> None:
-        """See `WeightKind.validate`; entries must be sorted, each once, and every vector used."""
+        """See `PatchKind.validate`; entries must be sorted, each once, and every vector used."""
         axis = _axis(roles)
         check_roles(self, site, roles, {axis: torch.int32, **_DTYPES})
         shape = site.matrix_shape
@@ -70,7 +70,7 @@ class Sparse:
             )
 
     def finish(self, site: Site, roles: Roles) -> Site:
-        """See `WeightKind.finish`; there is nothing to add."""
+        """See `PatchKind.finish`; there is nothing to add."""
         return site
 
     def factors(self, roles: Roles) -> None:
@@ -114,7 +114,7 @@ class Sparse:
         return torch.where(there, values[vector[inside], across[:, None]], 0.0)
 
     def repeated(self, roles: Roles, times: int) -> Roles:
-        """See `WeightKind.repeated`; of the same lines, each edit with vectors of its own."""
+        """See `PatchKind.repeated`; of the same lines, each edit with vectors of its own."""
         axis, count = _axis(roles), len(roles[VALUES])
         vector = roles[VECTOR] + count * torch.arange(times, dtype=torch.int32)[:, None]
         index = roles[axis].expand(times, -1).flatten()
@@ -126,14 +126,14 @@ class Sparse:
         }
 
     def to_files(self, sites: Sequence[Site], payload: Payload) -> dict[str, bytes]:
-        """See `WeightKind.to_files`."""
+        """See `PatchKind.to_files`."""
         tensors = {_key(s, r): t for s in sites for r, t in payload[s.tensor].items()}
         return {FILE: storage.encode(tensors)}
 
     def from_files(
         self, sites: Sequence[Site], files: Mapping[str, bytes]
     ) -> dict[str, dict[str, Tensor]]:
-        """See `WeightKind.from_files`."""
+        """See `PatchKind.from_files`."""
         tensors = storage.decode(one_file(files, FILE), what=FILE)
         payload = {}
         for site in sites:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from patchhub.errors import InvalidInputError
-from patchhub.kinds import Roles, WeightKind, kind_of, storage
+from patchhub.kinds import Roles, WeightKind, kind_of, storage, weight_kind
 from patchhub.manifest import Kind
 from tests.engine.patches import dense, low_rank, site, sparse
 
@@ -30,14 +30,14 @@ def updates(draw: st.DrawFn) -> Made:
     name = draw(st.sampled_from([Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE]))
     if name is Kind.LOW_RANK:
         factors = {"A": matrix(draw, rank, d_in), "B": matrix(draw, d_out, rank)}
-        return kind_of(name), factors, (d_out, d_in)
+        return weight_kind(name), factors, (d_out, d_in)
     shape = (d_out,) if draw(st.booleans()) else (d_out, d_in)
     if name is Kind.DENSE:
         delta = matrix(draw, d_out, d_in)
-        return kind_of(name), {"delta": delta[:, 0] if len(shape) == 1 else delta}, shape
+        return weight_kind(name), {"delta": delta[:, 0] if len(shape) == 1 else delta}, shape
     roles = lines(draw, shape, rank)
     kind_of(name).validate(site("h.weight", shape), roles)
-    return kind_of(name), roles, shape
+    return weight_kind(name), roles, shape
 
 
 def lines(draw: st.DrawFn, shape: tuple[int, ...], vectors: int) -> Roles:
@@ -144,10 +144,14 @@ def test_kinds_are_loaded_by_name() -> None:
     for kind in (Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE):
         assert kind_of(kind).kind == kind
         assert kind_of(kind).algebra == "additive"
-    for later in set(Kind) - {Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE}:
-        with pytest.raises(InvalidInputError) as caught:
-            kind_of(later)
-        assert caught.value.code == "E113"
+    assert kind_of(Kind.NEURONS).algebra == "output"
+    assert kind_of(Kind.CODEBOOK).algebra == "override"
+    for live in (Kind.NEURONS, Kind.CODEBOOK):
+        with pytest.raises(InvalidInputError, match="do not change weights"):
+            weight_kind(live)
+    with pytest.raises(InvalidInputError) as caught:
+        kind_of(Kind.MEMORY)
+    assert caught.value.code == "E113"
 
 
 def test_one_rank_on_disk_and_the_true_ranks_in_the_manifest() -> None:

@@ -221,7 +221,8 @@ def test_manifests_that_do_not_follow_from_the_tensors() -> None:
         (replace(patch.manifest, sites=(replace(sites[0], rank=None), sites[1])), "E112"),
         (replace(patch.manifest, sites=(replace(sites[0], shape=(5, 5)), sites[1])), "E112"),
         (replace(patch.manifest, kind=Kind.DENSE), "E117"),
-        (replace(patch.manifest, kind=Kind.CODEBOOK), "E113"),
+        (replace(patch.manifest, kind=Kind.CODEBOOK), "E117"),
+        (replace(patch.manifest, kind=Kind.MEMORY), "E113"),
     ):
         with pytest.raises(PatchHubError) as caught:
             Patch.from_files({**patch.files(), "patch.json": changed.to_bytes()})

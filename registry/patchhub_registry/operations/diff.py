@@ -162,12 +162,12 @@ class _Measure:
 
     def _norms(self, tensor: str) -> Norms:
         from patchhub.composer.difference import norm
-        from patchhub.kinds import kind_of
+        from patchhub.kinds import weight_kind
 
         def terms(patches: Sequence[Patch], sign: int, but: Sequence[Patch] = ()) -> list[Any]:
             left_out = {patch.id for patch in but}
             return [
-                (sign, kind_of(patch.kind), patch.payload[tensor])
+                (sign, weight_kind(patch.kind), patch.payload[tensor])
                 for patch in patches
                 if tensor in patch.payload and patch.id not in left_out
             ]

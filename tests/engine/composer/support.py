@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from patchhub.composer.update import Terms
-from patchhub.kinds import Roles, kind_of
+from patchhub.kinds import Roles, weight_kind
 from patchhub.loading import LoadedBase, load_base
 from patchhub.manifest import Kind, Orientation, Site
 from tests.pico import pico_directory
@@ -21,7 +21,7 @@ from tests.reference.exact_sum_reference import FORMATS, compose_element, low_ra
 
 DTYPES = {name: getattr(torch, name) for name in FORMATS}
 STORED = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
-LOW_RANK, DENSE, SPARSE = map(kind_of, (Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE))
+LOW_RANK, DENSE, SPARSE = map(weight_kind, (Kind.LOW_RANK, Kind.DENSE, Kind.SPARSE))
 
 
 def site_of(base: Tensor, orientation: Orientation = Orientation.OUT_IN) -> Site:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from patchhub.composer.difference import Signed, apart, norm
-from patchhub.kinds import kind_of
+from patchhub.kinds import weight_kind
 from patchhub.manifest import Kind
 
-LOW_RANK, DENSE = kind_of(Kind.LOW_RANK), kind_of(Kind.DENSE)
+LOW_RANK, DENSE = weight_kind(Kind.LOW_RANK), weight_kind(Kind.DENSE)
 
 
 def _factors(d_out: int, d_in: int, rank: int, seed: int) -> dict[str, Tensor]:
