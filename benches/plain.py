@@ -1,4 +1,4 @@
-"""ROME's procedure as the released code runs it: the yardstick of what the house saves.
+"""ROME's and MEMIT's procedures as the released code runs them: the yardstick of what is saved.
 
 Per request one right-padded batch of all rows; every step is a whole pass, forward and backward,
 with the head at all positions; keys come from passes of their own. In eval mode, parameters frozen,
@@ -7,7 +7,7 @@ one optimiser per request.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from patchhub.editing.targets import TargetSettings, Wanted
 from patchhub.editing.wording.tokens import Row
 from patchhub.loading import LoadedBase
-from patchhub.sites import module_of
+from patchhub.sites import module_of, weight_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,12 @@ class _Rows:
         for i, row in enumerate(rows):
             self.labels[i, list(row.slots)] = torch.tensor(row.labels, dtype=torch.long)
 
-    def log_p(self, model: Any) -> Tensor:
+    def logits(self, model: Any) -> Tensor:
         found: Tensor = model(input_ids=self.ids, attention_mask=self.mask).logits
-        return found.log_softmax(-1)
+        return found
+
+    def log_p(self, model: Any) -> Tensor:
+        return self.logits(model).log_softmax(-1)
 
     def nll(self, log_p: Tensor, rows: int) -> Tensor:
         wanted = self.labels[:rows]
@@ -119,9 +122,20 @@ def plain_keys(base: LoadedBase, rows: Sequence[Row], layer: int) -> tuple[Tenso
         lambda module, args, output: inputs.append(args[0][torch.arange(len(rows)), batch.lookups])
     )
     with _watched(down, batch, None) as seen:
-        batch.log_p(base.model)
+        batch.logits(base.model)
     handle.remove()
     return inputs[0], seen.output
+
+
+@torch.no_grad()
+def plain_output(base: LoadedBase, rows: Sequence[Row], layer: int) -> Tensor:
+    """What a block puts out at the lookup tokens, by a whole pass."""
+    batch = _Rows(rows, 0)
+    with _watched(
+        module_of(base.model, base.arch.path("block", layer, base.model)), batch, None
+    ) as seen:
+        batch.logits(base.model)
+    return seen.output
 
 
 def plain_rome(
@@ -138,3 +152,46 @@ def plain_rome(
     key, output = plain_keys(base, wanted.rows[:1], layer)
     residual = target.origin + target.delta - output[0]
     return residual / (direction @ key[0]), direction
+
+
+@torch.no_grad()
+def plain_memit(
+    base: LoadedBase,
+    every: Sequence[Wanted],
+    deltas: Tensor,
+    moments: Mapping[int, Tensor],
+    weight: float,
+) -> dict[int, Tensor]:
+    """ΔW of each block in ``moments``: all passes of one request before those of the next.
+
+    In the released code passes for keys take several hundred rows at once, which saves nothing on a
+    processor: they are padded to the longest.
+
+    Args:
+        base: Its weights are written, layer by layer, and put back.
+        every: The requests.
+        deltas: Of their targets, at what the last of the blocks puts out, ``(n, d)``.
+        moments: Block → C, ascending.
+        weight: λ.
+    """
+    last = max(moments)
+    targets, updates, before = deltas, {}, {}
+    for done, (layer, moment) in enumerate(moments.items()):
+        keys = []
+        for one in every:
+            found, _ = plain_keys(base, one.rows, layer)
+            keys.append((found[0] + found[1:].mean(0)) / 2)
+        now = torch.cat([plain_output(base, one.rows[:1], last) for one in every])
+        targets = targets if done else now + deltas
+        columns = torch.stack(keys, dim=1).double()
+        residuals = (targets - now).T.double() / (len(moments) - done)
+        system = weight * moment + columns @ columns.T
+        updates[layer] = residuals @ torch.linalg.solve(system, columns).T
+        down = module_of(base.model, base.arch.path("mlp_out", layer, base.model))
+        matrix = weight_matrix(down)
+        before[layer] = matrix.clone()
+        matrix += updates[layer].to(matrix.dtype)
+    for layer, matrix in before.items():
+        down = module_of(base.model, base.arch.path("mlp_out", layer, base.model))
+        weight_matrix(down).copy_(matrix)
+    return updates
