@@ -74,6 +74,12 @@ _OWN = {
     ),
     "batch": (click.option("--sizes", help="Facts per edit.  [default: 1,10,100]"), _ORDERS),
     "sequential": (
+        _listed(
+            "--joint",
+            "none",
+            "Methods, with commas, of which a sequence is also made as `edit --mode joint` makes "
+            "it: each edit solved together with all before it.",
+        ),
         _count("--checkpoints", 10, "How often everything is asked."),
         _count("--again", 10, "Edits to undo, to contradict and to repeat at the end.", least=0),
         _ORDERS,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from patchhub.evaluation import measuring, work
-from patchhub.evaluation.experiments import Edit, Reading, readings
+from patchhub.evaluation.experiments import readings
 from patchhub.evaluation.place import Data
 from patchhub.evaluation.planner import Planner
+from patchhub.evaluation.reading import Edit, Reading
 from patchhub.evaluation.records import (
     COLLAPSED,
     UNEDITED,
@@ -23,6 +24,7 @@ from patchhub.evaluation.records import (
     Spent,
 )
 from patchhub.evaluation.setup import Setup
+from patchhub.evaluation.ways import Way
 from patchhub.jobs.job import Job
 from patchhub.jobs.store import JobStore
 
@@ -61,9 +63,9 @@ class Run:
         yield from (self._unedited, self._collapse)
         if any(reading.size == 1 for reading in self.readings) and self.experiment == "batch":
             yield self.planner.unedited(True)  # these are the jobs of single edits
-        for method in self.setup.methods:
+        for way in self.setup.ways(self.experiment):
             for seed in self.setup.seeds:
-                yield self.planner.prepare(method, seed)
+                yield self.planner.prepare(way.method, seed)
         for reading in self.readings:
             yield from (edit.job for edit in reading.edits)
             yield reading.job
@@ -76,12 +78,12 @@ class Run:
             for found in self._read(job, measuring.ROWS):
                 yield Row(*start, method, 1, 0, 0, 0, "", *found)
         for reading in self.readings:
-            if reading.method not in self._makers:
+            if reading.way not in self._makers:
                 continue  # nothing of the method's own would be shown
             for found in self._read(reading.job, measuring.ROWS):
                 variant = reading.variant if found[0] < 0 else reading.variants.get(found[0], "")
                 yield Row(
-                    *start, reading.method, reading.size, reading.order, reading.seed,
+                    *start, reading.way.name, reading.size, reading.order, reading.seed,
                     reading.step, variant, *found,
                 )  # fmt: skip
 
@@ -94,7 +96,7 @@ class Run:
         """Each reason once, with all the requests it kept from being edited."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for reading, edit in self._edits:
-            run = (reading.method, reading.size, reading.order, reading.seed)
+            run = (reading.way.name, reading.size, reading.order, reading.seed)
             reasons = self._read(edit.job, work.MADE)["refused"]
             for case, reason in zip(edit.cases, reasons, strict=True):
                 if reason is not None:
@@ -109,20 +111,20 @@ class Run:
     def spent(self) -> Iterator[Spent]:
         """What each edit took."""
         for reading, edit in self._edits:
-            seen = self._observed(edit.job)
-            if seen:
+            size = 1 if reading.way.joint else len(edit.cases)
+            for seen in work.seen_of(self.store.result(edit.job.key)):
                 yield Spent(
-                    self.experiment, self.planner.name, reading.method, len(edit.cases),
+                    self.experiment, self.planner.name, reading.way.name, size,
                     seen["seconds"], seen["peak_bytes"], seen["patch_bytes"],
                 )  # fmt: skip
 
     def prepared(self) -> Iterator[Prepared]:
         """What each method took once, and what its patches add to answer times."""
-        for method, job in self._latencies.items():
-            took = self._observed(self.planner.prepare(method, self.setup.seeds[0]))
+        for way, job in self._latencies.items():
+            took = self._observed(self.planner.prepare(way.method, self.setup.seeds[0]))
             latency = self._observed(job)["latency"]
             yield Prepared(
-                self.planner.name, method, took["seconds"], took["peak_bytes"],
+                self.planner.name, way.name, took["seconds"], took["peak_bytes"],
                 float("nan") if latency is None else latency,
             )  # fmt: skip
 
@@ -135,11 +137,11 @@ class Run:
         return self.planner.collapse(self.experiment == "single")
 
     @cached_property
-    def _latencies(self) -> dict[str, Job]:
-        first: dict[str, list[Job]] = {}
+    def _latencies(self) -> dict[Way, Job]:
+        first: dict[Way, list[Job]] = {}
         for reading, edit in self._edits:
-            first.setdefault(reading.method, []).append(edit.job)
-        return {m: self.planner.latency(jobs[:_LATENCY_EDITS]) for m, jobs in first.items()}
+            first.setdefault(reading.way, []).append(edit.job)
+        return {way: self.planner.latency(jobs[:_LATENCY_EDITS]) for way, jobs in first.items()}
 
     @cached_property
     def _edits(self) -> list[tuple[Reading, Edit]]:
@@ -151,9 +153,9 @@ class Run:
         return list(found.values())
 
     @cached_property
-    def _makers(self) -> set[str]:
-        """Methods that edit this base at all."""
-        return {r.method for r, edit in self._edits if self._path(edit.job, work.PATCH).is_dir()}
+    def _makers(self) -> set[Way]:
+        """Ways that edit this base at all."""
+        return {r.way for r, edit in self._edits if self._path(edit.job, work.PATCH).is_dir()}
 
     def _path(self, job: Job, name: str) -> Path:
         return self.store.result(job.key) / name
@@ -162,5 +164,4 @@ class Run:
         return json.loads(self._path(job, name).read_bytes())
 
     def _observed(self, job: Job) -> dict[str, Any]:
-        path = self._path(job, work.OBSERVED)
-        return work.read(path) if path.is_file() else {}
+        return work.read(self._path(job, work.OBSERVED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -76,6 +77,11 @@ def load_dataset(
     if name == "sandbox":
         return _of_world(profile or "default", limit, seed)
     return _of_file(Path(source), limit, seed, skip_bad=skip_bad)
+
+
+def rest_of(source: str | Path, skip: int = 0, seed: int = 0) -> tuple[EditRequest, ...]:
+    """The requests of a source behind a sample of ``skip`` with this seed; see `load_dataset`."""
+    return load_dataset(source, limit=sys.maxsize, seed=seed).requests[skip:]
 
 
 def _of_world(profile: str, limit: int | None, seed: int) -> Dataset:

@@ -10,6 +10,7 @@ from pathlib import Path
 from patchhub import canonical
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import settings_of
+from patchhub.editing.joint import key_value_editor
 from patchhub.editing.settings import record_settings
 from patchhub.evaluation import place
 from patchhub.evaluation.measures import measures_of
@@ -21,6 +22,7 @@ from patchhub.scoring.scorer import ANSWER_VERSION
 
 _WORK = "patchhub.evaluation.work"
 _MEASURING = "patchhub.evaluation.measuring"
+_JOINT = "patchhub.evaluation.joint_work"
 
 
 class Planner:
@@ -34,7 +36,9 @@ class Planner:
         setup: How it is run.
 
     Raises:
-        InvalidInputError: E142, a setting; E140, E143, the model. NotFoundError: E109, E141, E151.
+        InvalidInputError: E142, a setting, or a method whose edits cannot be solved together;
+            E140, E143, the model.
+        NotFoundError: E109, E141, E151.
     """
 
     def __init__(self, directory: Path, data: Data, count: int, path: Path, setup: Setup) -> None:
@@ -57,7 +61,9 @@ class Planner:
             "libraries": {name: version(name) for name in ("torch", "transformers")},
         }
         self._methods: dict[str, dict[str, canonical.Json]] = {}
-        for method in setup.methods:
+        for method in setup.joint:
+            key_value_editor(load_editor(method))
+        for method in dict.fromkeys((*setup.methods, *setup.joint)):
             editor = load_editor(method)
             settings = settings_of(editor, base, setup.settings.get(method))
             self._methods[method] = {
@@ -80,16 +86,29 @@ class Planner:
 
     def edit(self, method: str, seed: int, cases: Sequence[int], earlier: Sequence[Job]) -> Job:
         """Edit some requests on a model that carries earlier edits."""
+        inputs = self._edited(method, seed, "requests", cases)
         return self._job(
-            f"{_WORK}:edit",
-            f"edit by {method}",
-            {
-                "method": {**self._methods[method], "seed": seed},
-                "requests": [self._data.requests[i].digest() for i in cases],
-            },
-            self.prepare(method, seed),
-            *earlier,
+            f"{_WORK}:edit", f"edit by {method}", inputs, self.prepare(method, seed), *earlier
         )
+
+    def join(self, method: str, seed: int, cases: Sequence[int], before: Sequence[Job]) -> Job:
+        """Edit some requests one after the other, each solved together with all before it.
+
+        Args:
+            method: Its name.
+            seed: Of the method.
+            cases: Places of the requests.
+            before: The job that made the edits before, if there are any.
+        """
+        inputs = self._edited(method, seed, "requests", cases)
+        label = f"solve edits by {method} together"
+        return self._job(f"{_JOINT}:join", label, inputs, self.prepare(method, seed), *before)
+
+    def leave(self, method: str, seed: int, cases: Sequence[int], before: Sequence[Job]) -> Job:
+        """Solve what `join` made anew, without some requests."""
+        inputs = self._edited(method, seed, "without", cases)
+        label = f"solve edits by {method} without some"
+        return self._job(f"{_JOINT}:leave", label, inputs, self.prepare(method, seed), *before)
 
     def measure(
         self, edits: Sequence[Job], cases: Sequence[int], carried: Sequence[int], *, each: bool
@@ -105,6 +124,14 @@ class Planner:
         """Compare answer times with and without the patch of the first of some edits."""
         inputs: dict[str, canonical.Json] = {"data": self._data.digest}
         return self._job(f"{_MEASURING}:latency", "answer times", inputs, *edits)
+
+    def _edited(
+        self, method: str, seed: int, which: str, cases: Sequence[int]
+    ) -> dict[str, canonical.Json]:
+        return {
+            "method": {**self._methods[method], "seed": seed},
+            which: [self._data.requests[i].digest() for i in cases],
+        }
 
     def _prepare(self, method: str, seed: int) -> Job:
         inputs: dict[str, canonical.Json] = {

@@ -21,12 +21,12 @@ class Row:
     Attributes:
         experiment: ``single``, ``batch`` or ``sequential``.
         model: Name of the base.
-        method: Name of the editing method, or `UNEDITED` or `COLLAPSED`.
+        method: Name of the way to edit (`Way.name`), or `UNEDITED` or `COLLAPSED`.
         size: Requests per edit.
         order: Number of the shuffle of the requests.
         seed: Of the method.
         step: Requests edited so far when this was asked.
-        variant: "" for the plain run; else what was done at its end, see `experiments`: ``undone``,
+        variant: "" for the plain run; else what was done at its end, see `reading`: ``undone``,
             ``kept``, ``conflicting``, ``superseded``, ``repeated``.
         case: Place of the request among the cases; -1 for a number about the whole model.
         measure: Check and measure, such as ``locality.neighbourhood``.
@@ -136,7 +136,8 @@ class Spent:
         size: Requests in the edit.
         seconds: Wall time of the edit, without loading the model.
         peak_bytes: Most memory the process (on a GPU: its allocator) held until then.
-        patch_bytes: Size of the patch's files.
+        patch_bytes: Size of the patch's files; of one that stands for earlier edits too, the share
+            of one request.
     """
 
     experiment: str

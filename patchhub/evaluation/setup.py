@@ -11,6 +11,7 @@ from typing import TypeVar
 from patchhub import canonical
 from patchhub.errors import InvalidInputError
 from patchhub.evaluation.place import Data
+from patchhub.evaluation.ways import Way
 from patchhub.guard.probes import BaseProbes
 from patchhub.request import EditRequest, ProbeKind
 from patchhub.scoring.protocols import Protocol
@@ -18,7 +19,8 @@ from patchhub.scoring.protocols import Protocol
 T = TypeVar("T")
 
 DTYPES = ("float32", "float64")
-EXPERIMENTS = ("single", "batch", "sequential")
+SEQUENTIAL = "sequential"
+EXPERIMENTS = ("single", "batch", SEQUENTIAL)
 _SAME_FACT = (ProbeKind.PARAPHRASE, ProbeKind.ALIAS)
 
 
@@ -29,6 +31,8 @@ class Setup:
     Attributes:
         models: Directories of bases.
         methods: Names of editing methods.
+        joint: Of methods that write values at keys, those of which a sequence is also made in which
+            all edits are solved together.
         settings: By method, values that differ from its defaults.
         sizes: Requests per edit, for ``batch``.
         checkpoints: Points of a sequence at which everything is asked.
@@ -52,6 +56,7 @@ class Setup:
 
     models: tuple[Path, ...]
     methods: tuple[str, ...]
+    joint: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     sizes: tuple[int, ...] = (1, 10, 100)
     checkpoints: int = 10
@@ -94,16 +99,22 @@ class Setup:
         small = [name for name, number in least.items() if number < 1]
         if small:
             yield "a number of the experiment is out of range", "larger ones", small
-        for name in ("models", "methods", "sizes", "seeds", "protocols", "measures"):
+        for name in ("models", "methods", "joint", "sizes", "seeds", "protocols", "measures"):
             given = getattr(self, name)
             if len(set(given)) < len(given):
                 # A case that is counted twice makes intervals narrower.
                 yield f"one of the {name} is named twice", "each once", given
         if self.dtype not in DTYPES:
             yield "edits are not computed in this dtype", ", ".join(DTYPES), [self.dtype]
-        unknown = sorted(set(self.settings) - set(self.methods))
+        unknown = sorted(set(self.settings) - {*self.methods, *self.joint})
         if unknown:
-            yield "settings for methods that are not run", ", ".join(self.methods), unknown
+            run = ", ".join(dict.fromkeys((*self.methods, *self.joint)))
+            yield "settings for methods that are not run", run, unknown
+
+    def ways(self, experiment: str) -> tuple[Way, ...]:
+        """The ways to edit that an experiment compares."""
+        joint = self.joint if experiment == SEQUENTIAL else ()
+        return (*map(Way, self.methods), *(Way(method, joint=True) for method in joint))
 
     def order(self, number: int, count: int) -> list[int]:
         """The places of ``count`` requests in a shuffle."""
@@ -144,6 +155,7 @@ class Setup:
             "threads": self.threads,
             "memory": self.memory,
             "methods": list(self.methods),
+            "joint": list(self.joint),
         }
 
 

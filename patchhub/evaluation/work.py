@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,22 +30,24 @@ from patchhub.request import EditRequest
 VERSION = 1
 """Goes up when the same inputs would give other results; part of every job's inputs."""
 MADE, OBSERVED, PATCH, MOMENTS = "made.json", "observed.json", "patch", "moments"
+EDITS = "edits"
+"""In what a job that makes several edits observed: of each what it took."""
 
 
 def prepare(work: Work) -> None:
     """Compute what a method needs once for a base: key statistics, templates."""
     with at(work) as (here, data):
-        _, settings = _method(work)
+        _, settings = method_of(work)
         refused = None
         began = time.perf_counter()
         with Peak(here.base.model.device) as peak:
             try:
-                _context(work, here, data, settings, work.out / MOMENTS)
+                context_of(work, here, data, settings, work.out / MOMENTS)
             except InvalidInputError as error:
-                refused = _said(error)
+                refused = said(error)
         seconds = time.perf_counter() - began
-    _write(work.out / MADE, {"refused": refused})
-    _write(work.out / OBSERVED, {"seconds": seconds, "peak_bytes": peak.bytes})
+    write(work.out / MADE, {"refused": refused})
+    write(work.out / OBSERVED, {"seconds": seconds, "peak_bytes": peak.bytes})
 
 
 def edit(work: Work) -> None:
@@ -58,50 +60,50 @@ def edit(work: Work) -> None:
     wanted: Any = work.inputs["requests"]
     refused = read(prepared / MADE)["refused"]
     if refused is not None:
-        _refuse(work, [refused] * len(wanted))
+        refuse(work, [refused] * len(wanted))
         return
     with at(work) as (here, data):
         requests = [data.by_digest[digest] for digest in wanted]
-        editor, settings = _method(work)
+        editor, settings = method_of(work)
         reasons = [reason(editor, request) for request in requests]
         fit = [r for r, why in zip(requests, reasons, strict=True) if why is None]
         below = [place.patch(str(path)) for path in patches_in(earlier)]
         here.composer.set_stack(below)
         context = replace(
-            _context(work, here, data, settings, prepared / MOMENTS),
+            context_of(work, here, data, settings, prepared / MOMENTS),
             below=tuple(below),
             dropped=[],
         )
         context.generator.manual_seed(context.seed)
+        made = None
         try:
-            made = _timed(editor, context, fit, settings, work) if fit else None
+            if fit:
+                made, seen = timed(here, lambda: run_editor(editor, context, fit, settings))
+                write(work.out / OBSERVED, seen)
         except InvalidInputError as error:
-            _refuse(work, [why or _said(error) for why in reasons])
+            refuse(work, [why or said(error) for why in reasons])
             return
     if made is not None:
         made.write(work.out / PATCH)
-    left_out = {one.request: _said(one.reason) for one in context.dropped}
+    left_out = {one.request: said(one.reason) for one in context.dropped}
     reasons = [why or left_out.get(r) for r, why in zip(requests, reasons, strict=True)]
-    _write(work.out / MADE, {"refused": reasons})
+    write(work.out / MADE, {"refused": reasons})
 
 
-def _timed(
-    editor: Editor,
-    context: EditContext,
-    requests: Sequence[EditRequest],
-    settings: Any,
-    work: Work,
-) -> Patch:
+def timed(here: Place, make: Callable[[], Patch]) -> tuple[Patch, dict[str, Any]]:
+    """A patch, and what it took to make it."""
     began = time.perf_counter()
-    with Peak(context.base.model.device) as peak:
-        made = run_editor(editor, context, requests, settings)
+    with Peak(here.base.model.device) as peak:
+        made = make()
     seconds = time.perf_counter() - began
     size = sum(len(content) for content in made.files().values())
-    _write(
-        work.out / OBSERVED,
-        {"seconds": seconds, "peak_bytes": peak.bytes, "patch_bytes": size},
-    )
-    return made
+    return made, {"seconds": seconds, "peak_bytes": peak.bytes, "patch_bytes": size}
+
+
+def seen_of(result: Path) -> list[dict[str, Any]]:
+    """What was observed of each edit that a job made."""
+    seen = read(result / OBSERVED) if (result / OBSERVED).is_file() else {}
+    return list(seen.get(EDITS, [seen] if seen else []))
 
 
 def patches_in(results: Sequence[Path]) -> list[Path]:
@@ -140,13 +142,15 @@ def _check_same(directory: str, here: Place, weights: str) -> None:
         )
 
 
-def _method(work: Work) -> tuple[Editor, Any]:
+def method_of(work: Work) -> tuple[Editor, Any]:
+    """The job's method and its settings."""
     given: Any = work.inputs["method"]
     editor = load_editor(str(given["name"]))
     return editor, parse_settings(editor.hparams, given["settings"])
 
 
-def _context(work: Work, here: Place, data: Data, settings: Any, moments: Path) -> EditContext:
+def context_of(work: Work, here: Place, data: Data, settings: Any, moments: Path) -> EditContext:
+    """What the job's method needs for edits on the base."""
     given: Any = work.inputs["method"]
     editor = load_editor(given["name"])
     fit = [request for request in data.requests if reason(editor, request) is None]
@@ -162,17 +166,20 @@ def reason(editor: Editor, request: EditRequest) -> list[str] | None:
     try:
         check_requests(editor, [request])
     except InvalidInputError as error:
-        return _said(error)
+        return said(error)
     return None
 
 
-def _refuse(work: Work, reasons: Sequence[list[str]]) -> None:
-    _write(work.out / MADE, {"refused": list(reasons)})
+def refuse(work: Work, reasons: Sequence[list[str]]) -> None:
+    """The result of an edit that was not made: why, for each of its requests."""
+    write(work.out / MADE, {"refused": list(reasons)})
 
 
-def _said(error: PatchHubError) -> list[str]:
+def said(error: PatchHubError) -> list[str]:
+    """An error's code and words."""
     return [error.code, error.what]
 
 
-def _write(path: Path, value: Mapping[str, object]) -> None:
+def write(path: Path, value: Mapping[str, object]) -> None:
+    """A small result file."""
     path.write_text(json.dumps(value))

@@ -111,11 +111,13 @@ def _setup(experiment: str, **options: Any) -> Setup:
     from patchhub.scoring.protocols import Protocol
 
     methods = _names(options["methods"]) or editor_names()
+    joint = _joint(options.get("joint", "none"))
     sizes = options.get("sizes")
     return Setup(
         models=tuple(map(Path, options["models"])) or (model_path(),),
         methods=methods,
-        settings=_settings(pairs_of(options["settings"]), methods),
+        joint=joint,
+        settings=_settings(pairs_of(options["settings"]), (*methods, *joint)),
         sizes=_numbers(sizes, "--sizes") if sizes else SIZES[options["full"]],
         checkpoints=options.get("checkpoints", 1),
         again=options.get("again", 0),
@@ -128,6 +130,17 @@ def _setup(experiment: str, **options: Any) -> Setup:
         threads=options["threads"],
         memory=options["memory"],
     )
+
+
+def _joint(text: str) -> tuple[str, ...]:
+    """The methods in a list; all whose edits can be solved together for ``all``."""
+    from patchhub.editing.catalog import editor_names, load_editor
+    from patchhub.editing.joint import KeyValueEditor
+
+    if text == "none":
+        return ()
+    able = (name for name in editor_names() if isinstance(load_editor(name), KeyValueEditor))
+    return _names(text) or tuple(able)
 
 
 def _settings(given: dict[str, str], methods: tuple[str, ...]) -> dict[str, dict[str, str]]:

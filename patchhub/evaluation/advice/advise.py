@@ -24,6 +24,7 @@ from patchhub.evaluation.advice.evidence import (
     State,
 )
 from patchhub.evaluation.advice.sources import Source
+from patchhub.evaluation.ways import Way
 from patchhub.scoring.intervals import harmonic_mean
 
 QUALITIES = (RELIABILITY, GENERALIZATION, LOCALITY)
@@ -198,7 +199,7 @@ def leaves_anywhere(method: str) -> bool | None:
     from patchhub.kinds import kind_of
 
     try:
-        return kind_of(load_editor(method).kind).algebra.on_weights
+        return kind_of(load_editor(Way.named(method).method).kind).algebra.on_weights
     except PatchHubError:  # results may come from where there are more methods, or more kinds
         return None
 

@@ -136,7 +136,7 @@ def _priced(axes: Axes, pens: Pens, cost: Cost, line: Line) -> None:
     colour = pens.colour(cost.method)
     axes.plot([cost.seconds] * 2, [low, high], color=colour, linewidth=1, alpha=0.6)
     axes.plot([cost.quick, cost.slow], [value] * 2, color=colour, linewidth=1, alpha=0.6)
-    axes.plot([cost.seconds], [value], pens.marker(cost.method), color=colour, markersize=5.5)
+    axes.plot([cost.seconds], [value], linestyle="", **pens.marks(cost.method), markersize=5.5)
 
 
 def _note(axes: Axes, pens: Pens, method: str, y: float) -> None:

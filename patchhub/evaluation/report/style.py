@@ -1,7 +1,7 @@
 """What the pictures have in common: colours that colour-blind readers tell apart, axes, labels.
 
-Every method keeps its colour and its marker in all pictures of a report; those that are none are
-grey lines.
+Every method keeps its colour and its marker in all pictures of a report; where its edits are solved
+together, lines are broken and markers hollow. Those that are none are grey lines.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from patchhub.evaluation.records import COLLAPSED, MAGNITUDE, UNEDITED
 from patchhub.evaluation.report.document import uncertain
 from patchhub.evaluation.summary.lines import SHARES, Line
+from patchhub.evaluation.ways import Way
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +35,7 @@ _MANY = 9  # labels
 _ASIDE, _WIDEST = 1.4, 8.0  # points
 _MARKERS = "osD^vPX<>*hd"
 _PLAIN = {UNEDITED: (0, (5, 2)), COLLAPSED: (0, (1, 1.5))}
+_SOLID, _JOINT = (0, ()), (0, (4, 1.4))
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,21 @@ class Pens:
         """Of its lines and labels."""
         if method in _PLAIN:
             return self.colours["muted"]
-        return self.colours[f"hue{self.methods.index(method) % len(_HUES)}"]
+        return self.colours[f"hue{self._place(method) % len(_HUES)}"]
 
-    def marker(self, method: str) -> str:
-        """Of its points; it goes round after another number than the colours do."""
-        return _MARKERS[self.methods.index(method) % len(_MARKERS)]
+    def marks(self, method: str) -> dict[str, Any]:
+        """Of its points, for ``plot``; markers go round after another number than colours do."""
+        fill = self.colours["paper"] if Way.named(method).joint else self.colour(method)
+        marker = _MARKERS[self._place(method) % len(_MARKERS)]
+        return {"color": self.colour(method), "marker": marker, "markerfacecolor": fill}
+
+    def stroke(self, method: str) -> tuple[float, tuple[float, ...]]:
+        """Style of its lines."""
+        return _PLAIN.get(method, _JOINT if Way.named(method).joint else _SOLID)
+
+    def _place(self, method: str) -> int:
+        names = sorted({Way.named(one).method for one in self.methods})
+        return names.index(Way.named(method).method)
 
 
 def canvas(width: float, height: float, colours: Mapping[str, str]) -> Figure:
@@ -126,10 +138,10 @@ def curve(axes: Axes, pens: Pens, method: str, points: Sequence[Point]) -> tuple
     where = axes.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
     axes.errorbar(
         x, y, [below, above], color=colour, linewidth=1.3, elinewidth=0.9, marker="",
-        zorder=3, transform=where,
+        linestyle=pens.stroke(method), zorder=3, transform=where,
     )  # fmt: skip
     axes.plot(
-        x, y, pens.marker(method), color=colour, markersize=4, zorder=4, clip_on=False,
+        x, y, linestyle="", **pens.marks(method), markersize=4, zorder=4, clip_on=False,
         transform=where,
     )  # fmt: skip
     return method, x[-1], y[-1]
@@ -139,7 +151,7 @@ def level(axes: Axes, pens: Pens, method: str, line: Line | None) -> None:
     """A method that is none: its value across the whole width."""
     if line is not None:
         axes.axhline(
-            scaled(line)[0], color=pens.colour(method), linewidth=1.1, linestyle=_PLAIN[method]
+            scaled(line)[0], color=pens.colour(method), linewidth=1.1, linestyle=pens.stroke(method)
         )
 
 
@@ -202,9 +214,9 @@ def key(figure: Figure, pens: Pens, methods: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=pens.colour(name), linestyle=_PLAIN[name], linewidth=1.1)
+        Line2D([], [], color=pens.colour(name), linestyle=pens.stroke(name), linewidth=1.1)
         if name in _PLAIN
-        else Line2D([], [], color=pens.colour(name), marker=pens.marker(name), markersize=4)
+        else Line2D([], [], linestyle=pens.stroke(name), **pens.marks(name), markersize=4)
         for name in methods
     ]
     columns = min(len(methods), round(1.1 * figure.get_figwidth()))

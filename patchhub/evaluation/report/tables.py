@@ -182,7 +182,8 @@ def variant_tables(view: View) -> Iterator[Table]:
 _VARIANTS = (
     "Kept: edits that stay while others are undone. Undone: the new answer of edits taken back, "
     "so reliability should be the unedited model's. Conflicting: edited anew with another answer; "
-    "superseded: the answers that those replace. Repeated: edited twice."
+    "superseded: the answers that those replace. Repeated: edited twice, which changes nothing "
+    "where edits are solved together."
 )
 
 

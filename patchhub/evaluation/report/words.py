@@ -57,6 +57,8 @@ LEGEND = (
     (UNEDITED, "the model as it is: what an edit has to beat, and what locality starts from."),
     (COLLAPSED, "random next tokens: about 50 by likelihood, nothing otherwise; a method near it "
      "has destroyed the model."),
+    ("(joint)", "every edit is solved together with all before it, on the bare model, and one "
+     "patch stands for all of them; otherwise each edit is a patch upon those before."),
     ("refused", "edits that a method declined, by the code of its error; the model was then asked "
      "as it was, so they count as failures."),
 )  # fmt: skip
