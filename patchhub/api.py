@@ -14,7 +14,9 @@ import torch
 
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
+from patchhub.editing.modes import Mode
 from patchhub.edits import edit
+from patchhub.errors import InvalidInputError
 from patchhub.given import Base, Progress, Requests, base_of, patch_of, patches_of, requests_of
 from patchhub.loading import load_base
 from patchhub.patch import Patch
@@ -63,6 +65,7 @@ def forecast(
     method: str,
     requests: Requests,
     *,
+    mode: str = Mode.BATCH,
     onto: Sequence[Patch | str | Path] = (),
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
@@ -80,6 +83,7 @@ def forecast(
         base: As for `edit`, and so are all that follow; ``cache`` is only looked at.
         method: Name of an editing method.
         requests: What shall be true.
+        mode: ``batch``, ``single`` or ``sequential``.
         onto: Patches the model carries.
         settings: Hyper-parameters that differ from the method's defaults.
         seed: Of everything random.
@@ -97,6 +101,14 @@ def forecast(
     """
     from patchhub.editing.forecast import forecast as measure
 
+    way = Mode.of(mode)
+    if way is Mode.JOINT:
+        raise InvalidInputError(
+            "E142",
+            "what edits that are solved together take is not forecast",
+            expected=" | ".join(one for one in Mode if one is not Mode.JOINT),
+            found=mode,
+        )
     loaded = base_of(base, device)
     below = patches_of(onto)
     with Composer.over(loaded).applied(*below):
@@ -104,6 +116,7 @@ def forecast(
             loaded,
             load_editor(method),
             requests_of(requests),
+            mode=way,
             seed=seed,
             settings=settings or {},
             moments_cache=cache,

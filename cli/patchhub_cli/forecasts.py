@@ -29,7 +29,7 @@ def forecast_reply(session: Session, made: Forecasted) -> Reply:
         rows.insert(0, ("hash base", f"{made.hashing:,} bytes", None))
     settings = ", ".join(f"{name}={value}" for name, value in found.settings.items())
     about = [
-        ("patch", made.name),
+        *_named(made),
         ("base", made.base),
         ("below", ", ".join(f"ph:{one[:12]}" for one in made.onto) or None),
         ("method", f"{made.method}: {settings}"),
@@ -39,6 +39,8 @@ def forecast_reply(session: Session, made: Forecasted) -> Reply:
         ("memory", f"{_size(found.memory)} at most in the trial, program and base included"),
     ]
     notes = [f"measured in {found.spent:.1f} s; a method may stop earlier"]
+    if found.patches > 1:
+        notes.append("one request of middling length stands for each of the others")
     if guard.sampled:
         notes.append(f"{guard.sampled} probes of the base would first be sampled from the model")
     if found.trial is None:
@@ -54,7 +56,9 @@ def _data(made: Forecasted) -> dict[str, object]:
         for p in found.phases
     ]
     return {
-        "name": made.name,
+        "mode": made.mode,
+        "names": list(made.names),
+        "patches": found.patches,
         "base": made.base,
         "onto": list(made.onto),
         "method": made.method,
@@ -79,6 +83,14 @@ def _data(made: Forecasted) -> dict[str, object]:
         "memory": found.memory,
         "spent": found.spent,
     }
+
+
+def _named(made: Forecasted) -> list[tuple[str, object]]:
+    first, *rest = made.names
+    if made.mode == "batch":
+        return [("patch", first)]
+    more = f" and {len(rest)} more" if rest else ""
+    return [("patches", f"{made.forecast.patches}, {made.mode}: {first}{more}")]
 
 
 def _sites(made: Forecasted) -> str | None:

@@ -5,13 +5,16 @@ its optimiser, until more steps change nothing (it stopped by itself) or some se
 last difference is what a further step takes. Statistics, if there are none yet, are timed on
 a sample of the text and stood in for by a diagonal of the same size. The trial's patch has the
 sites and shapes of the real one, from which the size of every file follows exactly.
+
+Of several patches, one for each request, the request of middling length is tried, and what that
+takes stands for each of them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -32,11 +35,12 @@ from patchhub.editing.editor import (
 from patchhub.editing.isolation import isolated
 from patchhub.editing.maker import sorted_out
 from patchhub.editing.memory import Peak
+from patchhub.editing.modes import Mode
 from patchhub.editing.prepare import check_numbers, layers_of
 from patchhub.editing.settings import record_settings
 from patchhub.editing.statistics.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
 from patchhub.editing.statistics.moments import Moments, compute_moments, missing_layers
-from patchhub.editing.trial import tried, whole
+from patchhub.editing.trial import middling, sizes, tried, whole
 from patchhub.editing.wording.templates import ContextTemplates, sample_templates, sample_texts
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
@@ -75,8 +79,10 @@ class Forecast:
         settings: In effect, defaults and recommendations filled in.
         phases: In their order.
         memory: Most bytes the process (on a GPU: the device) has held so far, the trial included.
+        patches: How many there would be.
         trial: A patch of the same sites and shapes, from few steps; None if none could be made.
-        files: Name to size in bytes of the patch's files; empty without a trial.
+        files: Name to size in bytes of the patch's files, or of those of all patches together;
+            empty without a trial.
         spent: Seconds the forecast took.
         requests: Those that the method takes.
         dropped: The others, each with the reason.
@@ -85,6 +91,7 @@ class Forecast:
     settings: Mapping[str, Json]
     phases: tuple[Phase, ...]
     memory: int
+    patches: int
     trial: Patch | None
     files: Mapping[str, int]
     spent: float
@@ -102,6 +109,7 @@ def forecast(
     editor: Editor,
     requests: Sequence[EditRequest],
     *,
+    mode: Mode = Mode.BATCH,
     seed: int,
     settings: Mapping[str, object] | None = None,
     moments_cache: Path | None = None,
@@ -112,8 +120,9 @@ def forecast(
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Forecast:
-    """Measure what an edit will take; arguments as for `prepare_context`, and ``elsewhere``.
+    """Measure what an edit will take; arguments as for `prepare_context`, and two more.
 
+    ``mode`` is that of the edit, but for ``joint``: whether there is a patch of each request.
     ``elsewhere`` names statistics that will be brought into the cache: content key to blocks.
 
     Raises:
@@ -122,7 +131,8 @@ def forecast(
             and model.
     """
     begun = time.perf_counter()
-    check_agreement(requests)
+    if mode is Mode.BATCH:
+        check_agreement(requests)
     fit, dropped = sorted_out(editor, requests)
     check_numbers(seed, memory)
     chosen = settings_of(editor, base, settings)
@@ -142,18 +152,20 @@ def forecast(
         context = EditContext(
             base, torch.Generator(), seed, templates, _stand_in(base, layers, record), below, memory
         )
-        trial = None if cost is None else tried(editor, context, fit, chosen, cost)
+        together = fit if mode is Mode.BATCH else middling(fit)
+        trial = None if cost is None else tried(editor, context, together, chosen, cost)
         tell("measure", 3, 3)
+    patches = 1 if mode is Mode.BATCH else len(fit)
     patch, files, known = None, {}, record_settings(chosen)
     if trial is None or cost is None:
         phases.append(Phase("edit", None, len(fit), "requests"))
     else:
-        phases.append(Phase("edit", trial.seconds, trial.steps, "steps"))
-        patch = whole(trial.patch, fit, chosen, cost)
-        files = {name: len(data) for name, data in patch.files().items()}
+        phases.append(Phase("edit", patches * trial.seconds, patches * trial.steps, "steps"))
+        patch = whole(trial.patch, together, chosen, cost)
+        files = sizes(patch, fit, mode)
         known = dict(patch.manifest.method.hparams)
-    spent = time.perf_counter() - begun
-    return Forecast(known, tuple(phases), peak.bytes, patch, files, spent, fit, tuple(dropped))
+    spent, found = time.perf_counter() - begun, tuple(phases)
+    return Forecast(known, found, peak.bytes, patches, patch, files, spent, fit, tuple(dropped))
 
 
 def _templates(

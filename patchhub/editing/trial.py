@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -10,11 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
+from patchhub import canonical
 from patchhub.editing.editor import Cost, EditContext, Editor, run_editor
+from patchhub.editing.modes import Mode
 from patchhub.editing.settings import record_settings
 from patchhub.kinds import kind_of
-from patchhub.patch import Patch
-from patchhub.request import EditRequest
+from patchhub.manifest import FILE, FileEntry
+from patchhub.patch import REQUESTS, Patch
+from patchhub.request import EditRequest, dump_requests
 
 _FEW = 2
 _SHORT = 0.5
@@ -54,7 +58,7 @@ def tried(
     """
     count = 1 if cost.steps is None else int(getattr(settings, cost.steps))
     size = len(requests) if cost.batch is None else int(getattr(settings, cost.batch))
-    some = _middle(requests) if cost.each else requests[:size]
+    some = middling(requests) if cost.each else requests[:size]
     made: list[Patch] = []
 
     def run(steps: int) -> Callable[[], None]:
@@ -94,12 +98,6 @@ def _same(one: Patch, other: Patch) -> bool:
     return one.manifest.content == other.manifest.content
 
 
-def _middle(requests: Sequence[EditRequest]) -> list[EditRequest]:
-    """The request of middling length."""
-    by_length = sorted(requests, key=lambda request: len(request.prompt) + len(request.target))
-    return [by_length[len(by_length) // 2]]
-
-
 def _timed(run: Callable[[], None]) -> float:
     """Seconds of a run; the best of two if it is a short one."""
     best = float("inf")
@@ -110,6 +108,12 @@ def _timed(run: Callable[[], None]) -> float:
         if best > _SHORT:
             break
     return best
+
+
+def middling(requests: Sequence[EditRequest]) -> list[EditRequest]:
+    """The request of middling length."""
+    by_length = sorted(requests, key=lambda request: len(request.prompt) + len(request.target))
+    return [by_length[len(by_length) // 2]]
 
 
 def whole(trial: Patch, requests: Sequence[EditRequest], settings: Any, cost: Cost) -> Patch:
@@ -130,6 +134,30 @@ def whole(trial: Patch, requests: Sequence[EditRequest], settings: Any, cost: Co
         onto=trial.manifest.onto,
         state={name: _rows(one, rows) for name, one in trial.state.items()},
     )
+
+
+def sizes(patch: Patch, requests: Sequence[EditRequest], mode: Mode) -> dict[str, int]:
+    """Bytes by file name: of a patch, or of patches like it of a request each together.
+
+    Args:
+        patch: As large as one of them.
+        requests: What is asked for.
+        mode: Whether there is a patch of each, and whether it names those before it.
+    """
+    found = Counter({name: len(data) for name, data in patch.files().items()})
+    if mode is Mode.BATCH:
+        return dict(found)
+    total, one = Counter[str](), patch.manifest
+    onto = list(one.onto)
+    for request in requests:
+        said = dump_requests([replace(request, probes=())])
+        files = {**one.files, REQUESTS: FileEntry(canonical.sha256(said), len(said))}
+        method = replace(one.method, requests=(request.digest(),))
+        each = replace(one, onto=tuple(onto), method=method, files=files)
+        total += Counter({**found, REQUESTS: len(said), FILE: len(each.to_bytes())})
+        if mode is Mode.SEQUENTIAL:
+            onto.append(each.id)
+    return dict(total)
 
 
 def _rows(remembered: Tensor, rows: int) -> Tensor:

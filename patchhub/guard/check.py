@@ -6,7 +6,7 @@ checks want in a few large batches, once without and once with the edit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -38,6 +38,12 @@ class Below:
 
     patch: Patch
     requests: tuple[EditRequest, ...]
+
+    @classmethod
+    def probed(cls, patch: Patch, known: Iterable[EditRequest]) -> Below:
+        """The patch with the probes of those of its requests that are known."""
+        probes = {request.digest(): request for request in known}
+        return cls(patch, tuple(probes.get(own.digest(), own) for own in patch.requests))
 
 
 @dataclass(frozen=True)

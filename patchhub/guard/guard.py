@@ -67,7 +67,7 @@ def check(
     _check_requests(patch, requests)
     check_waivers(policy, reasons)
     own = probes or BaseProbes()
-    below = tuple(_below(one, known or {}) for one in composer.stack)
+    below = tuple(Below.probed(one, (known or {}).get(one.id, ())) for one in composer.stack)
     tasks = _tasks(policy, Case(tuple(requests), own, patch, below))
     wanted = [(task.protocol, task.wants) for task in tasks]
     session = Session(
@@ -141,12 +141,6 @@ def _measure(
         task.case, task.rule.measure, before[task.protocol], after[task.protocol]
     )
     return judge(task.rule, task.protocol, found, is_waived(task.rule, waive))
-
-
-def _below(patch: Patch, known: Mapping[str, Sequence[EditRequest]]) -> Below:
-    """A patch of the stack with the probes of those of its requests that are known."""
-    probes = {request.digest(): request for request in known.get(patch.id, ())}
-    return Below(patch, tuple(probes.get(own.digest(), own) for own in patch.requests))
 
 
 def _check_requests(patch: Patch, requests: Sequence[EditRequest]) -> None:

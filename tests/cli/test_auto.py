@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from patchhub import api
 from patchhub.editing.maker import Maker
 from patchhub.evaluation.records import Prepared
 from patchhub.patch import Patch
@@ -138,15 +139,24 @@ def test_nothing_can_run(registry: Path, refused: Refused) -> None:
 
 
 def test_a_dry_run_says_the_order_and_writes_nothing(
-    registry: Path, costs: Path, run: Run, data: Data
+    registry: Path, costs: Path, run: Run, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = digest_of(registry)
-    asked = ("edit", "auto", "../born.json", *PAIR, *SHORT, "--dry-run")
+    asked = ("edit", "auto", "../born.json", *PAIR, *SHORT, "--dry-run", "--memory", "1 MiB")
     made = data(*asked, "--bench", costs)
     assert [(one["method"], one["seconds"]) for one in made["order"]] == [("ft", 0.1), ("lora", 5)]
+    given: list[object] = []
+    real = api.forecast
+
+    def watched(*args: Any, **options: Any) -> Any:
+        given.append(options["memory"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(api, "forecast", watched)
     shown = run(*asked)
     assert shown.exit_code == 0, shown.output
     assert "forecast" in shown.stdout
+    assert given == [2**20] * 2  # of both methods
     assert "nothing was computed to keep" in shown.stdout
     assert digest_of(registry) == before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_nothing_is_written(registry: Path, run: Run, data: Data) -> None:
     shown = run("edit", "rome", "../born.json", "--set", "layer=0", "--dry-run")
     assert shown.exit_code == 0, shown.output
     assert everything(registry.parent) == before
-    assert made["name"] == "mira-tolven-born-in"
+    assert made["names"] == ["mira-tolven-born-in"]
     assert made["settings"]["steps"] == 2
     assert made["guard"]["questions"] >= 2
     assert [phase["name"] for phase in made["phases"]] == ["edit"]
@@ -46,6 +47,34 @@ def test_the_edit_then_has_the_bytes_foretold(registry: Path, data: Data) -> Non
     assert made["files"] == sizes
     assert made["bytes"] == sum(sizes.values())
     assert real["ref"] == "mira-tolven-born-in@1"
+
+
+@pytest.mark.parametrize("mode", ["single", "sequential"])
+def test_several_patches_are_forecast_to_the_byte(
+    registry: Path, run: Run, data: Data, mode: str
+) -> None:
+    prompts = ("Mira Tolven was born in", "Jon Arvel works for", "Nobody lives")
+    several = [{**REQUEST, "prompt": one, "subject": one[:11].strip()} for one in prompts[:2]]
+    several += [{"prompt": prompts[2], "target": "here"}]
+    (registry.parent / "several.json").write_text(json.dumps(several))
+    rome = ("edit", "rome", "../several.json", "--set", "layer=0", "--set", "steps=2")
+    before = everything(registry.parent)
+    shown = run(*rome, "--mode", mode, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert f"2, {mode}: mira-tolven-born-in and 1 more" in shown.stdout
+    made, alone = data(*rome, "--mode", mode, "--dry-run"), data(*rome, "--dry-run")
+    assert everything(registry.parent) == before
+    real = data(*rome, "--mode", mode, "--no-commit", "--out", "../written")
+    names = [one["name"] for one in real["edits"]]
+    assert (made["names"], made["patches"], made["dropped"]) == (names, 2, real["dropped"])
+    sizes = Counter[str]()
+    for path in (registry.parent / "written").glob("*/*"):
+        sizes[path.name] += path.stat().st_size
+    assert made["files"] == dict(sizes)
+    steps, once = (each["phases"][-1]["amount"] for each in (made, alone))
+    assert steps == once == 4  # a method that edits one after the other takes no longer apart
+    # Of two edits in a sequence the second is asked whether the first still holds.
+    assert made["guard"]["questions"] >= alone["guard"]["questions"] + (mode == "sequential")
 
 
 def test_it_refuses_what_the_edit_would(registry: Path, refused: Refused) -> None:

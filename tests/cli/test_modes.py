@@ -200,7 +200,7 @@ def test_requests_of_one_patch_may_not_contradict_each_other(
 
 def test_options_that_do_not_go_together(registry: Path, facts: Path, run: Run) -> None:
     several = ("--mode", "single")
-    assert run("edit", *FT, facts, *several, "--dry-run").exit_code == 2
+    assert run("edit", *FT, facts, "--mode", "joint", "--dry-run").exit_code == 2
     assert run("edit", "auto", facts, *several).exit_code == 2
     assert run("edit", *FT, facts, "--mode", "twice").exit_code == 2
 

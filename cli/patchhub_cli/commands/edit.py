@@ -130,6 +130,7 @@ def command(
         "settings": with_profile(pairs_of(settings), profile),
         "seed": seed,
         "statistics": statistics,
+        "memory": memory,
         "name": name,
         "policy": policy,
         "out": out,
@@ -140,10 +141,10 @@ def command(
         "message": message,
         "review_after": review_after,
         "commit": not no_commit,
-        "memory": memory,
     }
-    if mode != Mode.BATCH and (method == AUTO or dry_run):
-        raise click.UsageError(f"{AUTO} and --dry-run are for one patch: leave --mode out")
+    if (mode != Mode.BATCH and method == AUTO) or (mode == Mode.JOINT and dry_run):
+        other = AUTO if method == AUTO else "--dry-run"
+        raise click.UsageError(f"--mode {mode} does not go with {other}")
     if method == AUTO or dry_run:
         task |= {"seed": seed or 0, "statistics": statistics or "full"}
     if method == AUTO:
@@ -154,7 +155,7 @@ def command(
     if methods is not None or bench:
         raise click.UsageError(f"--methods and --bench go with the method {AUTO}")
     if dry_run:
-        return _forecast(session, registry, method, requests, {**task, "memory": memory})
+        return _forecast(session, registry, method, requests, {"mode": mode, **task})
     return _edit(session, registry, method, requests, {"mode": mode, **task, **filing})
 
 

@@ -115,7 +115,7 @@ def auto(
         progress=progress,
     )
     loaded = task.load()
-    order = choosing.ordered(task, loaded, names, bench, settings, seed, statistics)
+    order = choosing.ordered(task, loaded, names, bench, settings, seed, statistics, memory)
     search, made = _search(task, loaded, order, settings, seed, waive, statistics, memory)
     patch = search.ensure_passed(task.label)
     edit = keeping.keep_one(

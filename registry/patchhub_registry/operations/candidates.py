@@ -31,6 +31,7 @@ def candidates(
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
     statistics: str = "full",
+    memory: int | None = None,
     name: str | None = None,
     policy: str | Path | None = None,
     out: str | Path | None = None,
@@ -49,6 +50,7 @@ def candidates(
         settings: Hyper-parameters.
         seed: Of everything random.
         statistics: How much text key statistics are taken from.
+        memory: Bytes that a method may use beside the model.
         name: Name of the patch.
         policy: Policy file; else the registry's.
         out: Where the patch would be written.
@@ -74,7 +76,8 @@ def candidates(
         progress=progress,
     )
     names = chosen(methods, settings)
-    return ordered(task, task.load_unseen(), names, bench, settings, seed, statistics)
+    loaded = task.load_unseen()
+    return ordered(task, loaded, names, bench, settings, seed, statistics, memory)
 
 
 def chosen(methods: Sequence[str], settings: Mapping[str, object] | None) -> tuple[str, ...]:
@@ -119,6 +122,7 @@ def ordered(
     settings: Mapping[str, object] | None,
     seed: int,
     statistics: str,
+    memory: int | None,
 ) -> tuple[Candidate, ...]:
     """The named methods by what they take: by results, and where those say nothing by a forecast.
 
@@ -138,8 +142,9 @@ def ordered(
 
     def forecast(method: str) -> float | None:
         own = own_settings(settings, method)
-        phases = measure(named(task, method), base, method, own, seed, statistics).phases
-        seconds = [phase.seconds for phase in phases]
+        here = named(task, method)
+        found = measure(here, base, method, own, seed, statistics, memory)
+        seconds = [phase.seconds for phase in found.phases]
         return None if None in seconds else sum(one for one in seconds if one is not None)
 
     sources = [Path(one) for one in bench]

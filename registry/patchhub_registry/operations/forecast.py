@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub_registry.operations import localfiles
+from patchhub_registry.operations import localfiles, naming, probing
 from patchhub_registry.operations import statistics as moments
 from patchhub_registry.operations.task import begin
 
@@ -35,7 +35,8 @@ class GuardWork:
 
     Attributes:
         policy: The policy's source.
-        questions: Different questions, each put to the model without and with the edit.
+        questions: Different questions, each put to the model without and with the edit; of several
+            patches those about each of them, added up.
         texts: Texts scored, continued or chosen from, in both states.
         sampled: Probes of the base that would first be sampled from the model, 0 if it has some;
             not counted above.
@@ -54,7 +55,8 @@ class Forecasted:
     """An edit that was not made.
 
     Attributes:
-        name: Name the patch would get.
+        names: Names the patches would get; one each.
+        mode: ``batch``, ``single`` or ``sequential``.
         method: The method.
         base: Name of the base.
         onto: Ids of the patches below, bottom first.
@@ -64,7 +66,8 @@ class Forecasted:
         guard: What the guard would do.
     """
 
-    name: str
+    names: tuple[str, ...]
+    mode: str
     method: str
     base: str
     onto: tuple[str, ...]
@@ -79,6 +82,7 @@ def forecast(
     method: str,
     requests: str | Path | Sequence[EditRequest],
     *,
+    mode: str = "batch",
     base: str | None = None,
     stack: str | None = None,
     settings: Mapping[str, object] | None = None,
@@ -97,6 +101,7 @@ def forecast(
         registry: Only read.
         method: As for `edit`, and so are all that follow.
         requests: What shall be true, or the file that says it.
+        mode: But for ``joint``.
         base: Name of the base.
         stack: The stack below.
         settings: Hyper-parameters that differ from the method's defaults.
@@ -126,16 +131,17 @@ def forecast(
         progress=progress,
     )
     loaded = task.load_unseen()
-    measured = measure(task, loaded, method, settings, seed, statistics, memory)
+    measured = measure(task, loaded, method, settings, seed, statistics, memory, mode)
     return Forecasted(
-        name=task.label,
+        names=_names(task, method, mode, name, measured),
+        mode=mode,
         method=method,
         base=task.record.name,
         onto=tuple(patch.id for patch in task.below),
         requests=len(measured.requests),
         hashing=_unhashed(registry, task.record),
         forecast=measured,
-        guard=_guard(registry, loaded, task.policy, measured),
+        guard=_guard(task, loaded, mode, measured),
     )
 
 
@@ -147,6 +153,7 @@ def measure(
     seed: int,
     statistics: str,
     memory: int | None = None,
+    mode: str = "batch",
 ) -> Forecast:
     """What computing the edit with a method takes; reads only.
 
@@ -160,6 +167,7 @@ def measure(
         base,
         method,
         task.requests,
+        mode=mode,
         onto=task.below,
         settings=settings,
         seed=seed,
@@ -179,22 +187,41 @@ def _unhashed(registry: Registry, record: BaseRecord) -> int:
     return sum(path.stat().st_size for path in directory.resolve().iterdir() if path.is_file())
 
 
-def _guard(
-    registry: Registry,
-    base: LoadedBase,
-    policy: Policy,
-    measured: Forecast,
-) -> GuardWork:
-    from patchhub.guard.check import Case
+def _names(
+    task: Task, method: str, mode: str, given: str | None, measured: Forecast
+) -> tuple[str, ...]:
+    if mode == "batch":
+        return (task.label,)
+    names = zip(task.requests, naming.patch_names(given, method, task.requests), strict=True)
+    dropped = [one.request for one in measured.dropped]
+    return tuple(name for request, name in names if not any(request is one for one in dropped))
+
+
+def _guard(task: Task, base: LoadedBase, mode: str, measured: Forecast) -> GuardWork:
     from patchhub.guard.probes import QUESTIONS, TEXTS
 
-    probes = _probes(registry, base)
-    case = Case(measured.requests, probes, measured.trial)
-    questions, texts = _wanted(policy, case)
+    probes = _probes(task.registry, base)
+    wanted = [_wanted(task.policy, case) for case in _cases(task, probes, mode, measured)]
+    asked, texts = sum(len(asked) for asked, _ in wanted), sum(texts for _, texts in wanted)
     known = bool(probes.questions or probes.texts)
-    seconds = _rate(base, questions) * len(questions) * _STATES
+    seconds = _rate(base, wanted[-1][0]) * asked * _STATES
     sampled = 0 if known else QUESTIONS + TEXTS
-    return GuardWork(policy.source, len(questions), texts, sampled, seconds)
+    return GuardWork(task.policy.source, asked, texts, sampled, seconds)
+
+
+def _cases(task: Task, probes: BaseProbes, mode: str, measured: Forecast) -> Iterator[Case]:
+    """What the guard is asked about: each patch, on those that carry it."""
+    from patchhub.guard.check import Below, Case
+
+    trial, known = measured.trial, probing.known_requests(task.registry, task.below)
+    below = [Below.probed(patch, known[patch.id]) for patch in task.below]
+    if mode == "batch":
+        yield Case(measured.requests, probes, trial, tuple(below))
+        return
+    for request in measured.requests:
+        yield Case((request,), probes, trial, tuple(below))
+        if mode == "sequential" and trial is not None:
+            below.append(Below(trial, (request,)))
 
 
 def _probes(registry: Registry, base: LoadedBase) -> BaseProbes:
