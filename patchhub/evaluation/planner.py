@@ -18,6 +18,7 @@ from patchhub.evaluation.place import Data
 from patchhub.evaluation.setup import Setup
 from patchhub.evaluation.work import VERSION, reason
 from patchhub.jobs.job import Job
+from patchhub.loading import LoadedBase
 from patchhub.scoring.scorer import ANSWER_VERSION
 
 _WORK = "patchhub.evaluation.work"
@@ -60,19 +61,7 @@ class Planner:
             "version": VERSION,
             "libraries": {name: version(name) for name in ("torch", "transformers")},
         }
-        self._methods: dict[str, dict[str, canonical.Json]] = {}
-        for method in setup.joint:
-            key_value_editor(load_editor(method))
-        for method in dict.fromkeys((*setup.methods, *setup.joint)):
-            editor = load_editor(method)
-            settings = settings_of(editor, base, setup.settings.get(method))
-            self._methods[method] = {
-                "name": method,
-                "version": editor.version,
-                "settings": dict(record_settings(settings)),
-            }
-            if setup.memory is not None:  # which may change the last bits of sums
-                self._methods[method]["memory"] = setup.memory
+        self._methods = _described(base, setup)
         found = measures_of(data.case(*data.requests), setup.measures)
         self._asked: dict[str, canonical.Json] = {
             "data": data.digest,
@@ -165,6 +154,24 @@ class Planner:
             label=f"{self.name}: {label}",
             site=self._site,
         )
+
+
+def _described(base: LoadedBase, setup: Setup) -> dict[str, dict[str, canonical.Json]]:
+    """What edits by each method depend on, beside base and requests."""
+    for method in setup.joint:
+        key_value_editor(load_editor(method))
+    found: dict[str, dict[str, canonical.Json]] = {}
+    for method in dict.fromkeys((*setup.methods, *setup.joint)):
+        editor = load_editor(method)
+        settings = settings_of(editor, base, setup.settings.get(method))
+        found[method] = {
+            "name": method,
+            "version": editor.version,
+            "settings": dict(record_settings(settings)),
+        }
+        if setup.memory is not None:  # which may change the last bits of sums
+            found[method]["memory"] = setup.memory
+    return found
 
 
 _SAYS = {
