@@ -143,7 +143,7 @@ def command(
         "commit": not no_commit,
     }
     if (mode != Mode.BATCH and method == AUTO) or (mode == Mode.JOINT and dry_run):
-        raise click.UsageError(f"--mode {mode} is not for {AUTO if method == AUTO else '--dry-run'}")
+        raise click.UsageError(f"--mode {mode}: not for {AUTO if method == AUTO else '--dry-run'}")
     if method == AUTO or dry_run:
         task |= {"seed": seed or 0, "statistics": statistics or "full"}
     if method == AUTO:
