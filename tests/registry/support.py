@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 from patchhub.canonical import Json, dumps, sha256
 from patchhub.fingerprint import Fingerprint, TensorEntry
@@ -15,6 +18,12 @@ from patchhub_registry.schema import Statement
 
 BASE = "sandbox"
 ISOLATED = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on git reads no configuration of the user's or the machine's."""
+    for name, value in ISOLATED.items():
+        monkeypatch.setenv(name, value)
 
 
 def fingerprint(seed: str = "weights") -> Fingerprint:
@@ -57,6 +66,13 @@ def new_registry(directory: Path) -> Registry:
     registry = Registry.init(directory)
     registry.add_base(BASE, fingerprint())
     return registry
+
+
+def copied(template: Path, root: Path) -> Registry:
+    """A copy of a settled registry, without the dozen gits that make one."""
+    shutil.copytree(template, root, symlinks=True)
+    git(root, "update-index", "-q", "--refresh")  # it remembers the inodes of the files copied
+    return Registry.open(root)
 
 
 def add(registry: Registry, text: str, name: str = "demo") -> str:

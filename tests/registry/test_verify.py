@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +16,49 @@ from patchhub_registry import Registry
 from patchhub_registry.paths import base_file, entry_file, patch_dir, statement_file
 from patchhub_registry.schema import Op
 from patchhub_registry.stack import Change
-from tests.registry.support import BASE, WEIGHTS, add, git, observed, patch_files, verdict
+from tests.registry.support import (
+    BASE,
+    WEIGHTS,
+    add,
+    copied,
+    git,
+    isolate,
+    observed,
+    patch_files,
+    verdict,
+)
 
 HERE = patch_dir("demo", 1)
 GUARDED = sha256(patch_files("one")["patch.json"])
 STATEMENT = statement_file(GUARDED, "guard", verdict(GUARDED).digest)
 
 
-@pytest.fixture
-def full(registry: Registry) -> Registry:
+@pytest.fixture(scope="module")
+def filled(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two patches, a stack of three entries, a verdict, a policy."""
     said = verdict(GUARDED)
-    registry.add_patch(patch_files("one"), "demo", observed(), [said])
-    add(registry, "two", "other")
-    registry.add_policy(b"version = 1\n")
-    changes = [
-        Change(Op.PUSH, "demo", guard=said.digest),
-        Change(Op.PUSH, "other"),
-        Change(Op.REVERT, "demo"),
-    ]
-    registry.change(registry.stack_or_new("prod", WEIGHTS), changes)
-    assert registry.verify().ok
-    return registry
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        copied(template, tmp_path_factory.mktemp("filled") / "registry") as registry,
+    ):
+        isolate(patched)
+        registry.add_patch(patch_files("one"), "demo", observed(), [said])
+        add(registry, "two", "other")
+        registry.add_policy(b"version = 1\n")
+        changes = [
+            Change(Op.PUSH, "demo", guard=said.digest),
+            Change(Op.PUSH, "other"),
+            Change(Op.REVERT, "demo"),
+        ]
+        registry.change(registry.stack_or_new("prod", WEIGHTS), changes)
+        assert registry.verify().ok
+        return registry.root
+
+
+@pytest.fixture
+def full(filled: Path, tmp_path: Path) -> Iterator[Registry]:
+    with copied(filled, tmp_path / "registry") as made:
+        yield made
 
 
 def commit(registry: Registry) -> None:
