@@ -33,9 +33,10 @@ LIGHT: Mapping[str, str] = {
 
 _MANY = 9  # labels
 _ASIDE, _WIDEST = 1.4, 8.0  # points
+_ENTRY, _LETTER = 44.0, 4.4  # points, of the key; an entry's without its name, and a letter's
 _MARKERS = "osD^vPX<>*hd"
 _PLAIN = {UNEDITED: (0, (5, 2)), COLLAPSED: (0, (1, 1.5))}
-_SOLID, _JOINT = (0, ()), (0, (4, 1.4))
+_SOLID, _JOINT = (0, ()), (0, (3, 1.5))
 
 
 @dataclass(frozen=True)
@@ -219,9 +220,11 @@ def key(figure: Figure, pens: Pens, methods: Sequence[str]) -> None:
         else Line2D([], [], linestyle=pens.stroke(name), **pens.marks(name), markersize=4)
         for name in methods
     ]
-    columns = min(len(methods), round(1.1 * figure.get_figwidth()))
+    wide = _ENTRY + _LETTER * max(map(len, methods))
+    columns = max(1, min(len(methods), int(72 * figure.get_figwidth() / wide)))
     legend = figure.legend(
-        handles, methods, loc="outside upper center", ncols=columns, frameon=False, fontsize=8
-    )
+        handles, methods, loc="outside upper center", ncols=columns, frameon=False, fontsize=8,
+        handlelength=3,
+    )  # fmt: skip
     for text in legend.get_texts():
         text.set_color(pens.colours["ink"])
