@@ -52,6 +52,7 @@ def joined_reply(session: Session, joined: Joined) -> Reply:
 
 def _solved(joined: Joined) -> tuple[dict[str, object], list[tuple[str, object]]]:
     together = joined.together
+    replaced = together.overruled(None if joined.edit is None else joined.edit.patch)
     targets, known = together.targets
     known = known if joined.edit is None else joined.recalled
     verb = "to find" if joined.edit is None else "found"
@@ -62,7 +63,7 @@ def _solved(joined: Joined) -> tuple[dict[str, object], list[tuple[str, object]]
         ("edits", f"{len(together.requests)} on {targets} subjects"),
         ("targets", f"{known} remembered, {targets - known} {verb}"),
     ]
-    for label, gone in (("left out", together.without), ("replaced", together.replaced)):
+    for label, gone in (("left out", together.without), ("replaced", replaced)):
         if gone:
             lines.append((label, _spelt(gone)))
     data: dict[str, object] = {
@@ -74,7 +75,7 @@ def _solved(joined: Joined) -> tuple[dict[str, object], list[tuple[str, object]]
         "targets": targets,
         "remembered": known,
         "without": [one.to_json(probes=False) for one in together.without],
-        "replaced": [one.to_json(probes=False) for one in together.replaced],
+        "replaced": [one.to_json(probes=False) for one in replaced],
     }
     return data, lines
 

@@ -36,16 +36,44 @@ def test_a_directory_of_others_is_refused_before_anything_is_computed(
     assert data("stack", "resolve", stack, "--model", "../model")["ref"] == "prod-joint@1"
 
 
-def test_a_solve_goes_on_with_the_patch_that_an_interrupted_one_left(
+def test_a_joint_edit_is_one_commit_or_none(
     registry: Path, data: Data, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("edit", *ROME, "../mira.json", "--mode", "joint", "--stack", "new", "--out", "../o")
-    with monkeypatch.context() as patch:
-        patch.setattr("patchhub_registry.operations.joining.change", lambda *a, **k: 1 / 0)
-        assert run(*command).exit_code != 0
-    assert data("show", "new-joint@1")
+    before = head(registry)
+    for step in ("operations.joining.change", "writer.Writer._swap"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"patchhub_registry.{step}", lambda *a, **k: 1 / 0)
+            assert run(*command).exit_code != 0
+        assert head(registry) == before
+        assert "new" not in Registry.open().stacks()
+        assert run("show", "new-joint").exit_code == 7
+    assert not (registry.parent / "o").exists()
     assert data(*command)["ref"] == "new-joint@1"
-    assert (registry.parent / "o").is_dir()
+    with Registry.open().repository as repository:
+        assert [one.hexsha for one in repository.head.commit.parents] == [before]
+    assert run("verify").exit_code == 0
+
+
+def test_what_a_later_request_was_to_replace_stays_where_that_cannot_be_edited(
+    registry: Path, data: Data
+) -> None:
+    joint = ("edit", *ROME, "--mode", "joint", "--stack", "new")
+    data(*joint, "../mira.json")
+    mira = json.loads((registry.parent / "mira.json").read_text())
+    long = {**mira, "target": "x y " * 80 + "z", "id": "long"}
+    oslo = json.loads((registry.parent / "oslo.json").read_text())
+    (registry.parent / "two.json").write_text(json.dumps([long, oslo]))
+    made = data(*joint, "../two.json")
+    assert [(one["id"], one["code"]) for one in made["dropped"]] == [("long", "E150")]
+    assert made["replaced"] == []
+    assert held("new") == ["new-joint@2"]
+    files = Registry.open().read_patch_files("new-joint@2")["requests.jsonl"].splitlines()
+    assert sorted(json.loads(line)["target"] for line in files) == ["Italy", "Rome"]
+    (registry.parent / "two.json").write_text(json.dumps([{**mira, "target": "Oslo"}]))
+    made = data(*joint, "../two.json")
+    assert [one["target"] for one in made["replaced"]] == ["Rome"]
+    assert [one["code"] for one in made["dropped"]] == ["E136"]
 
 
 def test_only_what_it_displaced_comes_back(stack: str, data: Data) -> None:

@@ -1,9 +1,8 @@
 """One patch in the place of several: computed on the bare base, judged, and put into the stack.
 
-What can be refused is, before anything is computed. The patch is committed with its verdict first,
-where nobody looks for it yet. Then, in one commit, the patches it stands for leave the stack and it
-enters; a model directory follows in the same step. Where that fails, the same command goes on with
-the patch that is there.
+What can be refused is, before anything is computed. Then, in one commit, the patch comes into the
+registry with its verdict, those that it stands for leave the stack, and it enters; a model
+directory follows in the same step. Where that fails, nothing has changed.
 """
 
 from __future__ import annotations
@@ -98,9 +97,11 @@ class Joining:
             edit = keeping.keep_one(self.task, base, made, said=said, commit=False, out=out)
             return Joined(self.together, edit, None, recalled)
         made = self._ruled(base, made, waive)
-        edit = keeping.keep_again(self.task, base, made, said=said)
-        changed = self._checked_again(self._exchange(str(edit.ref), model))
-        if out is not None:  # last: a directory that is taken would keep the command from going on
+        there, edit = keeping.foreseen(self.task, base, made, said=said)
+        with there:
+            changed = self._exchange(there, str(edit.ref), model)
+        changed = self._checked_again(changed)
+        if out is not None:  # last: what is written is in the registry
             made.patch.write(Path(out))
             edit = replace(edit, directory=Path(out))
         return Joined(self.together, edit, changed, recalled)
@@ -110,33 +111,34 @@ class Joining:
         from patchhub.editing.joint import JointEditor, keep_earlier, same_edits
         from patchhub.editing.maker import Maker
 
-        task, weights = self.task, self.task.record.weights
-        supersedes = [item.id for item in self.together.leaving]
-        editor = JointEditor(self.together.editor, self.together.patches, supersedes)
+        task, together, weights = self.task, self.together, self.task.record.weights
+        supersedes = [item.id for item in together.leaving]
+        editor = JointEditor(together.editor, together.patches, supersedes, together.replaced)
         maker = Maker.begin(
             base,
             editor,
             task.requests,
-            settings=self.together.settings,
-            seed=self.together.seed,
+            settings=together.settings,
+            seed=together.seed,
             texts=localfiles.texts(task.registry, weights),
-            statistics=self.together.statistics,
+            statistics=together.statistics,
             cache=statistics.brought(task.registry, weights),
             memory=self.memory,
             progress=task.progress,
         )
         patch = maker.make(maker.requests)
-        keep_earlier(self.together.patches, self.together.more, maker.dropped, patch)
-        if same_edits(self.together.patches, patch):
-            raise solved_already(self.together)
+        keep_earlier(together.patches, together.more, maker.dropped, patch)
+        if same_edits(together.patches, patch):
+            raise solved_already(together)
         judged = task.judge(base, patch, self._asked(patch), waive)
-        gone = (*maker.dropped, *map(_overruled, self.together.replaced))
+        gone = (*maker.dropped, *map(_overruled, together.overruled(patch)))
         made = Made(patch, judged, task.label, task.below, gone)
         return editor.recalled, made
 
     def _asked(self, patch: Patch) -> list[EditRequest]:
         """Its requests with every probe once given for them."""
-        probed = {one.digest(): one for one in self.task.requests}
+        known = (*self.together.replaced, *self.task.requests)
+        probed = {one.digest(): one for one in known}
         return [probed[one.digest()] for one in patch.requests]
 
     def _ruled(self, base: LoadedBase, made: Made, waive: Mapping[str, str] | None) -> Made:
@@ -168,9 +170,9 @@ class Joining:
             return changed
         return replace(changed, warnings=(), rechecked=again)
 
-    def _exchange(self, ref: str, model: str | Path | None) -> Changed:
+    def _exchange(self, registry: Registry, ref: str, model: str | Path | None) -> Changed:
         """Take out what the patch stands for and push it, in one commit."""
-        registry, before = self.task.registry, self.together.before
+        before = self.together.before
         patch, leaving, changes = registry.resolve(ref), self.together.leaving, self._leaving
         there = registry.preview(before, changes)
         rules = Rules(registry)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from patchhub.editing.editor import Dropped
     from patchhub.loading import LoadedBase
     from patchhub.patch import Patch
+    from patchhub_registry.foreseen import Foreseen
     from patchhub_registry.operations.task import Made, Task
     from patchhub_registry.registry import Registry
     from patchhub_registry.schema import Statement
@@ -91,9 +92,20 @@ def keep_all(
     return tuple(_edit(task, m, refs.get(m.patch.id), inside.get(m.name)) for m in made)
 
 
-def keep_again(task: Task, base: LoadedBase, made: Made, *, said: Mapping[str, Json]) -> Edit:
-    """Commit a patch, or only the new verdict of one that the registry has under whatever name."""
-    return _edit(task, made, _committed(task, base, [made], said)[made.patch.id], None)
+def foreseen(
+    task: Task, base: LoadedBase, made: Made, *, said: Mapping[str, Json]
+) -> tuple[Foreseen, Edit]:
+    """The registry with a patch and its verdict, which go in with the commit that follows.
+
+    Of a patch that it has already, under whatever name, only the verdict is new.
+    """
+    from patchhub_registry.foreseen import Foreseen
+    from patchhub_registry.patching import patches
+
+    ref = _known(task.registry, made.patch)
+    new = [] if ref is not None else [_new(task, base, made, said)]
+    there = Foreseen(task.registry, patches(new, made.judged.statements))
+    return there, _edit(task, made, ref or there.made[0].ref, None)
 
 
 def _committed(

@@ -35,7 +35,7 @@ class Together:
         patches: The same with their tensors.
         staying: The other patches of the stack.
         requests: What shall hold, with the probes that are known.
-        replaced: Requests that a later one contradicts.
+        replaced: Requests that a later one contradicts, in the order of arrival; likewise.
         without: Requests that are left out because that was asked for.
         more: Requests that were added.
     """
@@ -66,6 +66,11 @@ class Together:
             return len(groups), 0
         known = remembered(self.patches, last, self.editor)
         return len(groups), sum(known.knows(group_name(group)) for group in groups)
+
+    def overruled(self, patch: Patch | None = None) -> tuple[EditRequest, ...]:
+        """Requests that a later one takes the place of; of a patch that was made, in it."""
+        held = set() if patch is None else set(patch.manifest.method.requests)
+        return tuple(one for one in self.replaced if one.digest() not in held)
 
 
 def collect(
@@ -127,7 +132,7 @@ def collect(
         patches=patches,
         staying=tuple(item for item in before.items if item not in leaving),
         requests=_probed(registry, patches, agreed.kept, more),
-        replaced=agreed.replaced,
+        replaced=_probed(registry, patches, agreed.replaced, more),
         without=tuple(gone),
         more=tuple(more),
     )
