@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from benches.plain import Plain, plain_rome, plain_target
+from patchhub.editing.blocks import edit_layer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import run_editor, settings_of
 from patchhub.editing.memory import Peak
@@ -26,7 +27,6 @@ from patchhub.editing.wording.templates import ContextTemplates, sample_template
 from patchhub.editing.wording.tokens import filler_id
 from patchhub.loading import LoadedBase, load_base
 from patchhub.sandbox import edit_requests, load_world, model_path, texts
-from patchhub.sites import edit_layer
 
 MODELS = Path(__file__).parent.parent / "tests/models"
 NAMES = ("sandbox-gpt2", "sandbox-llama")

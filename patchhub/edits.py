@@ -22,6 +22,10 @@ class LeftOutWarning(UserWarning):
     """Requests were left out of an edit, and the caller gave no list that says which."""
 
 
+class ExperimentalWarning(UserWarning):
+    """Nothing is published of the method on models of this family: it is our own proposal."""
+
+
 @overload
 def edit(
     base: Base,
@@ -141,6 +145,10 @@ def edit(
     if isinstance(made, Patch) and earlier:
         keep_earlier(earlier, new, maker.dropped, made)
     _tell(maker.dropped, dropped)
+    (any_one, *_) = (made,) if isinstance(made, Patch) else made
+    if any_one.manifest.method.experimental:
+        told = f"{method} is experimental on this model: nothing is published of it"
+        warnings.warn(told, ExperimentalWarning, stacklevel=2)
     return made
 
 

@@ -43,6 +43,10 @@ class CorpusRecord:
         return row.make(lambda: cls(*values))
 
 
+EXPERIMENTAL = "experimental"
+"""Stands, true, among the settings of an edit that nothing published was ever measured on."""
+
+
 @dataclass(frozen=True, slots=True)
 class MethodRecord:
     """How a patch came about: enough to compute it again on the same platform.
@@ -82,6 +86,11 @@ class MethodRecord:
                 raise wrong(name, "must be positive", None, number)
         if not 0 <= self.seed < 2**53:
             raise wrong("seed", "is out of range", "0 to 2**53 - 1", self.seed)
+
+    @property
+    def experimental(self) -> bool:
+        """Whether nothing is published of the method on models of this family."""
+        return EXPERIMENTAL in self.hparams
 
     def to_json(self) -> dict[str, canonical.Json]:
         """The record; what is absent is left out, settings may be null."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from patchhub.fingerprint import Fingerprint
 
 _DATA = Path(__file__).parent / "architectures"
-SPREAD = "spread"
-"""The purpose of editing several blocks together."""
+ENCODER, DECODER = "encoder", "decoder"
+"""Names of stacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,8 @@ class Architecture:
             them.
         edit_layers: Per purpose (``insert`` a fact in one block, ``spread`` facts over several,
             ``finetune`` some, ``minibatch`` one) and number of blocks the published ones to edit.
+        experimental: Needs of methods (`patchhub.editing.editor.NEEDS`) that mark those of which
+            nothing is published for models of this family.
     """
 
     model_type: str
@@ -92,13 +94,19 @@ class Architecture:
     stacks: Mapping[str, Stack]
     ties: Mapping[str, str]
     edit_layers: Mapping[str, Mapping[str, tuple[int, ...]]]
+    experimental: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> str:
+        """Name of the stack that reads prompts, and with them subjects."""
+        return ENCODER if ENCODER in self.stacks else DECODER
 
     @property
     def decoder(self) -> Stack:
         """The stack that puts out text; the only one in most families."""
-        return self.stacks["decoder"]
+        return self.stacks[DECODER]
 
-    def block_count(self, model: nn.Module, stack: str = "decoder") -> int:
+    def block_count(self, model: nn.Module, stack: str = DECODER) -> int:
         """Number of blocks of a stack of ``model``."""
         path = self.stacks[stack].block.removesuffix(".{}")
         blocks = module_of(model, path)
@@ -106,7 +114,7 @@ class Architecture:
             raise NotFoundError("E144", f"{path} is not a list of blocks", found=type(blocks))
         return len(blocks)
 
-    def path(self, part: str, layer: int, model: nn.Module, stack: str = "decoder") -> str:
+    def path(self, part: str, layer: int, model: nn.Module, stack: str = DECODER) -> str:
         """Path of ``part`` (``block``, ``mlp``, ``mlp_out``, …) in block ``layer``.
 
         Raises:
@@ -125,7 +133,7 @@ class Architecture:
         return template.format(layer)
 
     def paths(
-        self, part: str, layer: int, model: nn.Module, stack: str = "decoder"
+        self, part: str, layer: int, model: nn.Module, stack: str = DECODER
     ) -> tuple[str, ...]:
         """Paths of a part of several modules (``mlp_in``, ``norms``, …) in block ``layer``.
 
@@ -162,6 +170,7 @@ def architecture(model_type: str) -> Architecture:
         )
     data: dict[str, Any] = json.loads((_DATA / f"{model_type}.json").read_text("utf-8"))
     data["stacks"] = {name: _stack(stack) for name, stack in data["stacks"].items()}
+    data["experimental"] = tuple(data.get("experimental", ()))
     data["edit_layers"] = {
         purpose: {count: tuple(blocks) for count, blocks in published.items()}
         for purpose, published in data["edit_layers"].items()
@@ -173,45 +182,6 @@ def _stack(data: dict[str, Any]) -> Stack:
     for part in (name for name, paths in data.items() if isinstance(paths, list)):
         data[part] = tuple(data[part])
     return Stack(**data)
-
-
-def edit_layer(model: PreTrainedModel, arch: Architecture, purpose: str) -> int:
-    """The block to edit when nobody names one; as `edit_layers`, for purposes with one block."""
-    return _chosen(model, arch, purpose, "layer")[0]
-
-
-def edit_layers(model: PreTrainedModel, arch: Architecture, purpose: str) -> tuple[int, ...]:
-    """The blocks to edit, ascending, when nobody names any.
-
-    A checkpoint may say it itself (``"patchhub": {"edit_layer": 2}`` in ``config.json``; an edit
-    that is spread takes all up to that one, from which facts are read); otherwise the published
-    choice for a model of this family and depth is taken.
-
-    Raises:
-        InvalidInputError: E142, nothing is known for this model.
-    """
-    return _chosen(model, arch, purpose, "layers")
-
-
-def _chosen(model: PreTrainedModel, arch: Architecture, purpose: str, name: str) -> tuple[int, ...]:
-    """As `edit_layers`; ``name`` is what a method calls its blocks."""
-    own = getattr(model.config, "patchhub", None)
-    if isinstance(own, Mapping) and isinstance(own.get("edit_layer"), int):
-        last = int(own["edit_layer"])
-        return tuple(range(last + 1)) if purpose == SPREAD else (last,)
-    count = arch.block_count(model)
-    found = arch.edit_layers.get(purpose, {}).get(str(count))
-    if found is None:
-        early = count // 3
-        last = min(early + 2, count - 1) if purpose in (SPREAD, "finetune") else early
-        example = ",".join(map(str, range(early, last + 1)))
-        raise InvalidInputError(
-            "E142",
-            f"no published block to edit for {arch.model_type} models with {count} blocks",
-            expected=f"{name} between 0 and {count - 1}",
-            hint=f"for example --set {name}={example}; early middle blocks are the usual choice",
-        )
-    return found
 
 
 def module_of(model: nn.Module, path: str) -> nn.Module:

@@ -26,6 +26,7 @@ def edited_reply(session: Session, made: Edit | Edits | Joined) -> Reply:
 
         return joined_reply(session, made)
     tell_dropped(session, made.dropped)
+    tell_experimental(session, made.made if isinstance(made, Edits) else [made])
     return _several(made) if isinstance(made, Edits) else _one(made)
 
 
@@ -38,6 +39,13 @@ def tell_dropped(session: Session, dropped: Sequence[Dropped]) -> None:
     """A warning for each request that was left out."""
     for one in dropped:
         session.warn(f"left out {_label(one)}: {one.reason.code} {one.reason.what}")
+
+
+def tell_experimental(session: Session, made: Sequence[Edit]) -> None:
+    """A warning if nothing is published of the method on models of this family."""
+    records = [one.patch.manifest.method for one in made]
+    for name in sorted({record.name for record in records if record.experimental}):
+        session.warn(f"{name} is experimental on this model: nothing is published of it")
 
 
 def dropped_json(dropped: Sequence[Dropped]) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from patchhub_cli.changes import changed_reply
-from patchhub_cli.edited import dropped_json, tell_dropped
+from patchhub_cli.edited import dropped_json, tell_dropped, tell_experimental
 from patchhub_cli.output import Reply, pairs
 from patchhub_cli.session import Session
 from patchhub_cli.verdicts import verdict_text
@@ -27,6 +27,7 @@ def joined_reply(session: Session, joined: Joined) -> Reply:
         return Reply({**data, "dry_run": True}, pairs([*lines, ("changes", "none: a dry run")]))
     edit = joined.edit
     tell_dropped(session, edit.dropped)
+    tell_experimental(session, [edit])
     data |= {
         "ref": edit.ref,
         "name": edit.name,

@@ -36,7 +36,7 @@ def located_reply(session: Session, found: LocatedIn) -> Reply:
 
 def _settings(located: Located) -> list[str]:
     """Lines that a user can copy."""
-    from patchhub.locating.reading import DECODER
+    from patchhub.sites import DECODER
 
     proposal = located.proposal
     if proposal.layer is None:

@@ -23,6 +23,7 @@ from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind, MethodRecord
 from patchhub.patch import Patch
+from patchhub.provenance import EXPERIMENTAL
 from patchhub.request import EditRequest
 
 Progress = Callable[[str, int, int], None]
@@ -234,10 +235,13 @@ def method_record(
     """
     templates = context.templates if TEMPLATES in editor.needs else None
     moments = context.moments if layers else None
+    settings = record_settings(hparams)
+    if editor.needs & set(context.base.arch.experimental):
+        settings[EXPERIMENTAL] = True
     return MethodRecord(
         name=editor.name,
         version=editor.version,
-        hparams=record_settings(hparams),
+        hparams=settings,
         seed=context.seed,
         threads=torch.get_num_threads(),
         requests=tuple(request.digest() for request in requests),

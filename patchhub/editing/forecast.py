@@ -41,7 +41,8 @@ from patchhub.editing.settings import record_settings
 from patchhub.editing.statistics.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
 from patchhub.editing.statistics.moments import Moments, compute_moments, missing_layers
 from patchhub.editing.trial import middling, sizes, tried, whole
-from patchhub.editing.wording.templates import ContextTemplates, sample_templates, sample_texts
+from patchhub.editing.wording.sampling import sample_texts
+from patchhub.editing.wording.templates import ContextTemplates, sample_templates
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
 from patchhub.patch import Patch
@@ -236,8 +237,8 @@ def _stand_in(
         return None
     sums: dict[int, Tensor] = {}
     for layer in layers:
-        module = module_of(base.model, base.arch.path("mlp_out", layer, base.model))
-        width = weight_matrix(module).shape[1]
+        path = base.arch.path("mlp_out", layer, base.model, base.arch.reading)
+        width = weight_matrix(module_of(base.model, path)).shape[1]
         sums[layer] = torch.diag(torch.logspace(-6, 0, width, dtype=torch.float64)) * width
     count = max(len(one) for one in sums.values())
     return Moments("", base.fingerprint.weights, sums, count, corpus)

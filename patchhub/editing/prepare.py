@@ -17,7 +17,6 @@ from patchhub.editing.editor import (
     settings_of,
 )
 from patchhub.editing.isolation import isolated
-from patchhub.editing.passes.resume import check_continues
 from patchhub.editing.statistics.corpus import Amount, corpus_for
 from patchhub.editing.statistics.moments import moments_of
 from patchhub.editing.wording.templates import sample_templates
@@ -58,14 +57,12 @@ def prepare_context(
         progress: Told how far the preparation is.
 
     Raises:
-        InvalidInputError: E132 to E134, a request; E140, templates or statistics of a model that
-            does not continue its input; E142, a setting, the seed, the memory or the amount of
-            text; E145, the corpus is empty.
+        InvalidInputError: E132 to E134, a request; E140, templates or statistics of an
+            encoder-decoder that does not say how its decoder begins; E142, a setting, the seed, the
+            memory or the amount of text; E145, the corpus is empty.
     """
     check_requests(editor, requests)
     check_numbers(seed, memory)
-    if {TEMPLATES, MOMENTS} & editor.needs:
-        check_continues(base.model)
     generator = torch.Generator().manual_seed(seed)
     templates = None
     moments = None
@@ -102,5 +99,5 @@ def layers_of(base: LoadedBase, editor: Editor, settings: object | None) -> tupl
     if MOMENTS not in editor.needs:
         return ()
     if settings is None:
-        return tuple(range(base.arch.block_count(base.model)))
+        return tuple(range(base.arch.block_count(base.model, base.arch.reading)))
     return editor.moment_layers(base, settings_of(editor, base, settings))

@@ -22,7 +22,6 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from patchhub.editing.passes.trace import changed_output, seen_outputs, unwrap
 from patchhub.editing.wording.tokens import Encoded, encode
-from patchhub.locating.reading import reading_stack
 from patchhub.occurrences import occurrences
 from patchhub.scoring.answers import matches, stop
 from patchhub.scoring.asking import asking
@@ -107,7 +106,7 @@ def interchange(
         One figure per block and choice of positions, with the number of pairs it is from.
     """
     arch = architecture(model.config.model_type)
-    stack = reading_stack(arch)
+    stack = arch.reading
     numbers = list(range(arch.block_count(model, stack)) if blocks is None else blocks)
     modules = {n: module_of(model, arch.path("block", n, model, stack)) for n in numbers}
     groups = list(_grouped(tokenizer, pairs))

@@ -13,7 +13,6 @@ from patchhub.locating.facts import LeftOut, facts_of
 from patchhub.locating.interchange import Moved, interchange
 from patchhub.locating.pairing import pairs_of
 from patchhub.locating.proposal import Proposal, propose
-from patchhub.locating.reading import reading_stack
 from patchhub.locating.tracing import Tracing, trace
 from patchhub.request import EditRequest
 
@@ -94,7 +93,7 @@ def locate(
         base.model, base.tokenizer, pairs_of(facts, pairs, seed), progress=told("exchange")
     )
     moved = tuple(one for one in exchanged if one.n)
-    stack = reading_stack(base.arch)
+    stack = base.arch.reading
     return Located(
         model_type=base.arch.model_type,
         blocks=base.arch.block_count(base.model, stack),

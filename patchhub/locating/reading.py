@@ -18,14 +18,7 @@ from patchhub.editing.wording.tokens import filler_id, pad, positions
 from patchhub.loading import LoadedBase
 from patchhub.locating.facts import Fact
 from patchhub.scoring.packable import accepted
-from patchhub.sites import Architecture, module_of
-
-ENCODER, DECODER = "encoder", "decoder"
-
-
-def reading_stack(arch: Architecture) -> str:
-    """The stack of blocks that reads prompts."""
-    return ENCODER if ENCODER in arch.stacks else DECODER
+from patchhub.sites import module_of
 
 
 class Rows:

@@ -24,7 +24,7 @@ from patchhub.editing.passes.trace import (
 )
 from patchhub.loading import LoadedBase
 from patchhub.locating.facts import Fact
-from patchhub.locating.reading import Rows, reading_stack
+from patchhub.locating.reading import Rows
 from patchhub.sites import module_of
 
 BLOCK = "block"
@@ -52,7 +52,7 @@ class Run:
         parts: Sequence[str],
     ) -> None:
         self._rows = rows = Rows(base, facts)
-        self._stack = reading_stack(base.arch)
+        self._stack = base.arch.reading
         self._blocks = range(base.arch.block_count(base.model, self._stack))
         self._modules = {
             (part, block): module_of(

@@ -27,7 +27,6 @@ from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.locating.facts import Fact
 from patchhub.locating.places import Place, places
-from patchhub.locating.reading import reading_stack
 from patchhub.locating.restoring import Run
 from patchhub.scoring.batching import by_length, evaluating
 from patchhub.scoring.intervals import bootstrap
@@ -131,7 +130,7 @@ def trace(
         raise InvalidInputError(
             "E142", "tracing needs noise", expected="1 draw or more", found=samples
         )
-    blocks = base.arch.block_count(base.model, reading_stack(base.arch))
+    blocks = base.arch.block_count(base.model, base.arch.reading)
     window = window_of(blocks)
     with evaluating(base.model):
         scale = NOISE * _spread(base, facts)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from patchhub.editing.blocks import INSERT
 from patchhub.editing.editor import MOMENTS, SUBJECT, TEMPLATES, Cost, EditContext
 from patchhub.editing.joint.form import Form, inverse_moments
 from patchhub.editing.keyvalue import spread
@@ -24,8 +25,6 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-
-PURPOSE = "insert"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +60,18 @@ class Emmet:
 
     def moment_layers(self, base: LoadedBase, hparams: EmmetSettings) -> tuple[int, ...]:
         """The edited block."""
-        return spread.resolved(base, hparams, PURPOSE).layers or ()
+        return spread.resolved(base, hparams, INSERT).layers or ()
 
     def edit(
         self, context: EditContext, requests: Sequence[EditRequest], hparams: EmmetSettings
     ) -> Patch:
         """All requests together; rank = number of subjects."""
-        settings = spread.resolved(context.base, hparams, PURPOSE)
+        settings = spread.resolved(context.base, hparams, INSERT)
         return spread.spread(self, context, requests, settings, formula(context, settings))
 
     def joint(self, context: EditContext, hparams: EmmetSettings) -> Form:
         """All edits in one solve: M = C⁻¹, ρ = αε, also where there is one edit only."""
-        settings = spread.resolved(context.base, hparams, PURPOSE)
+        settings = spread.resolved(context.base, hparams, INSERT)
         metric, ridge = inverse_moments(context), settings.covariance_weight * settings.slack
         return spread.joint_form(context, settings, formula(context, settings), metric, ridge)
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from patchhub.editing.blocks import edit_layers
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext
 from patchhub.editing.passes.trace import trainable_copies
@@ -30,7 +31,6 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import edit_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

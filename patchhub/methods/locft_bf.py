@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from patchhub.editing.blocks import edit_layer
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import Cost, EditContext
 from patchhub.editing.passes.trace import trainable_copies
@@ -31,7 +32,6 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import edit_layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

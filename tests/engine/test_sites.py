@@ -7,14 +7,12 @@ import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from patchhub.editing.blocks import SPREAD, edit_layer, edit_layers
 from patchhub.errors import InvalidInputError, NotFoundError
 from patchhub.fingerprint import Fingerprint, fingerprint
 from patchhub.manifest import Orientation
 from patchhub.sites import (
-    SPREAD,
     architecture,
-    edit_layer,
-    edit_layers,
     is_in_out,
     known_architectures,
     module_of,

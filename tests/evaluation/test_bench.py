@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from patchhub.errors import InvalidInputError, NotFoundError
+from patchhub.evaluation import place
 from patchhub.evaluation.bench import bench
 from patchhub.evaluation.datasets import Dataset, load_dataset
 from patchhub.evaluation.records import COLLAPSED, UNEDITED, Row
@@ -177,8 +178,12 @@ def test_of_contradicting_edits_the_latest_holds(sequential: Results) -> None:
 
 
 def test_a_method_that_cannot_edit_a_model_is_refused_not_lost(
-    data: Dataset, tmp_path: Path
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refusing(*given: object, **more: object) -> None:
+        raise InvalidInputError("E140", "not a model of this family")
+
+    monkeypatch.setattr(place, "prepare_context", refusing)
     few = replace(data, requests=data.requests[:2])
     setup = replace(SETUP, models=(T5,), methods=("rome",))
     results = bench("single", few, setup, tmp_path, Inline())

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 @dataclass
 class Row:
-    ids: list[int]  # up to the lookup, which is the last
+    ids: list[int]
     bare: bool
+    at: int = -1  # the lookup: the last of the ids where nothing that follows matters
 
 
 def entry(
@@ -43,7 +44,7 @@ def entry(
         below = list(zip(downs[:number], added, strict=True))
         per_prompt, values = [], []
         for rows in prompts:
-            seen = [_look(model, row.ids, down, site, below) for row in rows]
+            seen = [_look(model, row, down, site, below) for row in rows]
             per_prompt.append(mean([key for key, _ in seen]))
             values += [value for (_, value), row in zip(seen, rows, strict=True) if row.bare]
         h = sum(values[1:], values[0]) / len(values)
@@ -73,7 +74,7 @@ def solve(
 
 def _look(
     model: nn.Module,
-    ids: list[int],
+    asked: Row,
     down: nn.Module,
     site: nn.Module,
     below: Sequence[tuple[nn.Module, Tensor]],
@@ -81,16 +82,16 @@ def _look(
     seen: dict[str, Tensor] = {}
 
     def into(module: nn.Module, args: Any) -> None:
-        seen["key"] = args[0].reshape(-1, args[0].shape[-1])[-1]
+        seen["key"] = args[0].reshape(-1, args[0].shape[-1])[asked.at]
 
     def out(module: nn.Module, args: Any, output: Any) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
-        seen["value"] = hidden.reshape(-1, hidden.shape[-1])[-1]
+        seen["value"] = hidden.reshape(-1, hidden.shape[-1])[asked.at]
 
     def adding(share: Tensor) -> Callable[..., Tensor]:
         def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             row = torch.zeros(output.reshape(-1, output.shape[-1]).shape[0], dtype=output.dtype)
-            row[-1] = 1.0
+            row[asked.at] = 1.0
             return output + (row[:, None] * share).reshape(output.shape)
 
         return add
@@ -99,7 +100,7 @@ def _look(
     handles += [module.register_forward_hook(adding(share)) for module, share in below]
     try:
         with torch.no_grad():
-            model(input_ids=torch.tensor([ids]))
+            model(input_ids=torch.tensor([asked.ids]))
     finally:
         for handle in handles:
             handle.remove()

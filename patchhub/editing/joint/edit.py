@@ -97,7 +97,8 @@ def _check_statistics(context: EditContext, form: Form) -> None:
     """Let the metric of every block say what is wrong with it, before hours go into targets."""
     model, arch = context.base.model, context.base.arch
     for layer in form.formula.layers:
-        width = weight_matrix(module_of(model, arch.path("mlp_out", layer, model))).shape[1]
+        path = arch.path("mlp_out", layer, model, arch.reading)
+        width = weight_matrix(module_of(model, path)).shape[1]
         form.formula.metric(layer, torch.empty(width, 0, dtype=torch.float64))
 
 

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchhub.editing.editor import EditContext
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.groups import Group, group_name
 from patchhub.editing.passes.budget import Budget
+from patchhub.editing.passes.encoder import decoder_start
 from patchhub.editing.passes.trace import (
     by_row,
     changed_output,
@@ -79,7 +80,8 @@ def find_entry(
             target diverged.
     """
     base = context.base
-    wanted = wanted_for(base.tokenizer, form.templates, group)
+    start = decoder_start(base.model)
+    wanted = wanted_for(base.tokenizer, form.templates, group, start)
     delta = _stored(form.delta(wanted) if residual is None else residual)
     look = _Lookups(context, wanted, len(group), form)
     keys: dict[int, Tensor] = {}
@@ -96,20 +98,20 @@ def find_entry(
 
 
 class _Lookups:
-    """The rows of one target up to their lookups, read with additions in lower blocks."""
+    """What the lookups of one target can see, read with additions in lower blocks."""
 
     def __init__(self, context: EditContext, wanted: Wanted, prompts: int, form: Form) -> None:
         self._base, self._prompts, self._form = context.base, prompts, form
         model, arch, self._top = self._base.model, self._base.arch, form.formula.layers[-1]
-        rows = [row.ids[: row.lookup + 1] for row in wanted.rows]
+        rows = [row.seen for row in wanted.rows]
         batch = pad(rows, filler=filler_id(self._base.tokenizer), device=model.device)
         together = len(rows)
         if context.memory is not None:
-            fit = Budget(model, arch, self._top).tokens(context.memory) // batch.ids.shape[1]
-            together = max(1, fit)
-        self._parts = list(
-            zip(torch.split(batch.ids, together), torch.split(batch.mask, together), strict=True)
-        )
+            budget = Budget(model, arch, self._top, arch.reading)
+            together = max(1, budget.tokens(context.memory) // batch.ids.shape[1])
+        lookups = torch.tensor([row.lookup for row in wanted.rows], device=model.device)
+        ids, mask, places = (torch.split(o, together) for o in (batch.ids, batch.mask, lookups))
+        self._parts = list(zip(ids, mask, places, strict=True))
 
     def read(self, layer: int, shares: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         """The key in a block ``(f,)``, and the site's output ``(d,)``, means over the prompts.
@@ -118,28 +120,32 @@ class _Lookups:
             layer: The block.
             shares: Blocks below, with what each adds.
         """
-        parts = [self._pass(ids, mask, layer, shares) for ids, mask in self._parts]
+        parts = [self._pass(ids, mask, at, layer, shares) for ids, mask, at in self._parts]
         keys, values = (self._by_prompt(torch.cat(both)) for both in zip(*parts, strict=True))
         return torch.stack([self._form.mean(rows) for rows in keys]).mean(0), values[:, 0].mean(0)
 
     @torch.no_grad()
     def _pass(
-        self, ids: Tensor, mask: Tensor, layer: int, shares: Mapping[int, Tensor]
+        self, ids: Tensor, mask: Tensor, lookups: Tensor, layer: int, shares: Mapping[int, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Keys ``(n, f)`` and the site's outputs ``(n, d)`` at the lookups of some rows."""
-        model, arch = self._base.model, self._base.arch
-        down = {n: module_of(model, arch.path("mlp_out", n, model)) for n in (*shares, layer)}
-        site = module_of(model, arch.path(self._form.site, self._top, model))
-        ends = (torch.arange(len(ids), device=ids.device), mask.sum(1) - 1)
+        down = {n: self._module("mlp_out", n) for n in (*shares, layer)}
+        places = (torch.arange(len(ids), device=ids.device), lookups)
         with ExitStack() as stack:
             for below, share in shares.items():
-                stack.enter_context(changed_output(down[below], _adding(share, ends)))
+                stack.enter_context(changed_output(down[below], _adding(share, places)))
             into = stack.enter_context(seen_inputs({"down": down[layer]}))
-            out = stack.enter_context(seen_outputs({"site": site}))
-            with stopped_after(module_of(model, arch.path("block", self._top, model))):
-                model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+            out = stack.enter_context(
+                seen_outputs({"site": self._module(self._form.site, self._top)})
+            )
+            with stopped_after(self._module("block", self._top)):
+                self._base.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
         keys, values = into["down"], unwrap(out["site"])
-        return by_row(keys, len(ids))[ends], by_row(values, len(ids))[ends]
+        return by_row(keys, len(ids))[places], by_row(values, len(ids))[places]
+
+    def _module(self, part: str, layer: int) -> nn.Module:
+        model, arch = self._base.model, self._base.arch
+        return module_of(model, arch.path(part, layer, model, arch.reading))
 
     def _by_prompt(self, found: Tensor) -> Tensor:
         """What stands at the lookups, ``(prompts, contexts, …)``."""

@@ -11,6 +11,7 @@ from patchhub.editing.joint.memory import JOINT
 from patchhub.editing.profiles import PROFILE
 from patchhub.manifest import MethodRecord
 from patchhub.patch import Patch
+from patchhub.provenance import EXPERIMENTAL
 from patchhub.request import EditRequest
 
 
@@ -59,7 +60,8 @@ def inherited(
 
 def settings_of(record: MethodRecord) -> dict[str, object]:
     """The method's settings in a patch's record."""
-    return {name: value for name, value in record.hparams.items() if name != JOINT}
+    marks = {JOINT, EXPERIMENTAL}
+    return {name: value for name, value in record.hparams.items() if name not in marks}
 
 
 def keep_earlier(

@@ -27,7 +27,7 @@ def low_rank(
     sites: list[Site] = []
     payload: dict[str, dict[str, Tensor]] = {}
     for layer, (rows, residuals) in factors.items():
-        path = base.arch.path("mlp_out", layer, base.model)
+        path = base.arch.path("mlp_out", layer, base.model, base.arch.reading)
         sites.append(site_for(base.model, base.fingerprint, f"{path}.weight"))
         roles = {"A": rows.T, "B": residuals}
         payload[sites[-1].tensor] = {name: one.float().contiguous() for name, one in roles.items()}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from patchhub.editing.dropping import OF_ALL
 from patchhub.editing.editor import EditContext
 from patchhub.editing.keyvalue.keys import Prompts
+from patchhub.editing.passes.encoder import decoder_start
 from patchhub.editing.passes.resume import check_length
 from patchhub.editing.targets import Wanted, wanted_for
 from patchhub.editing.wording.templates import BARE, ContextTemplates
@@ -63,7 +64,7 @@ def gather(
         Groups, and the requests whose tokens do not line up (E143) or that are too long (E150).
 
     Raises:
-        InvalidInputError: E140, the model does not continue its input.
+        InvalidInputError: E140, the model does not say how its decoder begins.
     """
     templates = contexts_of(context, contexts)
     parts: dict[str, dict[tuple[Format, str], Wanted]] = {}
@@ -93,8 +94,9 @@ def wanted_of(context: EditContext, templates: ContextTemplates, request: EditRe
         InvalidInputError: E132, E133, a subject; E137, a chat; E140, the model; E143, tokens do not
             line up; E150, longer than the model's context.
     """
-    wanted = wanted_for(context.base.tokenizer, templates, [request])
-    check_length(context.base.model, (*wanted.rows, wanted.essence))
+    model = context.base.model
+    wanted = wanted_for(context.base.tokenizer, templates, [request], decoder_start(model))
+    check_length(model, (*wanted.rows, wanted.essence))
     return wanted
 
 

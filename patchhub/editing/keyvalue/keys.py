@@ -3,9 +3,9 @@
 The key of a target is the input of a down-projection at the subject's last token: over contexts the
 mean of the bare prompt's and of the others' mean, then the mean over the target's prompts. What a
 layer writes changes every position, so nothing about a row is constant but the blocks below the
-first edited one. Rows end at the lookup (what follows cannot matter), their residual stream is kept
-below the layer where the last reading was, and only the bare prompts go on to the layer at which
-targets are set; the head never runs.
+first edited one. Rows end at the lookup (but for an encoder, where what follows matters, too),
+their residual stream is kept below the layer where the last reading was, and only the bare prompts
+go on to the layer at which targets are set; the head never runs.
 
 Source: Meng et al. 2023, arXiv:2210.07229, section 4.3 and algorithm 1; weights of the contexts as
     in the released code.
@@ -28,7 +28,8 @@ from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, sto
 from patchhub.editing.wording.tokens import Row, pad
 from patchhub.sites import Architecture, module_of, weight_matrix
 
-Ids = tuple[int, ...]
+Reading = tuple[tuple[int, ...], int]
+"""Ids, and at which of them is looked."""
 Use = tuple[int, float, float]
 """A target, a row's share in its key, and in its value."""
 _TOKENS = 4096
@@ -50,21 +51,20 @@ class Prompts:
     """Where one target is looked up.
 
     Attributes:
-        rows: Per prompt its rows in all contexts, the bare one first; only what leads up to the
-            lookup is read.
+        rows: Per prompt its rows in all contexts, the bare one first; only what the lookup can see
+            is read.
     """
 
     rows: tuple[tuple[Row, ...], ...]
 
-    def weights(self) -> Iterator[tuple[Ids, float, float]]:
-        """Per row its ids up to the lookup, its share in the key, its share in the value."""
+    def weights(self) -> Iterator[tuple[Reading, float, float]]:
+        """Per row what the lookup can see, its share in the key, its share in the value."""
         for contexts in self.rows:
             for number, (row, share) in enumerate(
                 zip(contexts, context_shares(len(contexts)), strict=True)
             ):
                 bare = 1.0 if number == 0 else 0.0
-                ids = row.ids[: row.lookup + 1]
-                yield ids, share / len(self.rows), bare / len(self.rows)
+                yield (row.seen, row.lookup), share / len(self.rows), bare / len(self.rows)
 
 
 @dataclass(eq=False)
@@ -115,22 +115,22 @@ class KeyStream:
         memory: int | None = None,
     ) -> None:
         self._model, self._arch, self._count = model, arch, len(targets)
-        self._top = module_of(model, arch.path(site, top, model))
+        self._top = module_of(model, arch.path(site, top, model, arch.reading))
         self._width = weight_matrix(self._down(top)).shape[0]
-        uses: dict[Ids, list[Use]] = {}
+        uses: dict[Reading, list[Use]] = {}
         for number, prompts in enumerate(targets):
-            for ids, share, bare in prompts.weights():
-                uses.setdefault(ids, []).append((number, share, bare))
-        kept = sum(map(len, uses)) * self._width * model.dtype.itemsize
+            for reading, share, bare in prompts.weights():
+                uses.setdefault(reading, []).append((number, share, bare))
+        kept = sum(len(ids) for ids, _ in uses) * self._width * model.dtype.itemsize
         self._keep = memory is None or 2 * kept <= memory
         tokens = _TOKENS
         if memory is not None:
-            tokens = Budget(model, arch, top).tokens(memory - kept * self._keep)
-        bare_rows = [ids for ids, found in uses.items() if any(bare for _, _, bare in found)]
+            tokens = Budget(model, arch, top, arch.reading).tokens(memory - kept * self._keep)
+        bare_rows = [one for one, found in uses.items() if any(bare for _, _, bare in found)]
         others = uses.keys() - set(bare_rows)
         self._chunks = [
             self._chunk(some, uses, filler)
-            for rows in (bare_rows, [ids for ids in uses if ids in others])
+            for rows in (bare_rows, [one for one in uses if one in others])
             for some in _packed(rows, tokens)
         ]
 
@@ -176,26 +176,32 @@ class KeyStream:
         """The block whose output is to be kept, if it is not kept already."""
         if not self._keep or layer == chunk.at:
             return {}
-        return {"output": module_of(self._model, self._arch.path("block", layer - 1, self._model))}
+        return {"output": self._module("block", layer - 1)}
 
     def _down(self, layer: int) -> nn.Module:
-        return module_of(self._model, self._arch.path("mlp_out", layer, self._model))
+        return self._module("mlp_out", layer)
 
-    def _chunk(self, rows: Sequence[Ids], uses: Mapping[Ids, Sequence[Use]], filler: int) -> _Chunk:
-        batch = pad(rows, filler=filler, device=self._model.device)
-        every = [(i, *use) for i, ids in enumerate(rows) for use in uses[ids]]
+    def _module(self, part: str, layer: int) -> nn.Module:
+        path = self._arch.path(part, layer, self._model, self._arch.reading)
+        return module_of(self._model, path)
+
+    def _chunk(
+        self, rows: Sequence[Reading], uses: Mapping[Reading, Sequence[Use]], filler: int
+    ) -> _Chunk:
+        batch = pad([ids for ids, _ in rows], filler=filler, device=self._model.device)
+        every = [(i, *use) for i, one in enumerate(rows) for use in uses[one]]
         numbers, targets, shares, bare = torch.tensor(every, dtype=torch.float64).T
-        last = batch.mask.sum(1) - 1
+        last = torch.tensor([lookup for _, lookup in rows], device=self._model.device)
         return _Chunk(batch.ids, batch.mask, last, numbers.long(), targets.long(), shares, bare)
 
 
-def _packed(rows: Sequence[Ids], tokens: int) -> Iterator[list[Ids]]:
+def _packed(rows: Sequence[Reading], tokens: int) -> Iterator[list[Reading]]:
     """Rows of like length together, as many as have ``tokens`` tokens, but at least one."""
-    batch: list[Ids] = []
-    for ids in sorted(rows, key=len, reverse=True):
-        if batch and len(batch[0]) * (len(batch) + 1) > tokens:
+    batch: list[Reading] = []
+    for reading in sorted(rows, key=lambda one: len(one[0]), reverse=True):
+        if batch and len(batch[0][0]) * (len(batch) + 1) > tokens:
             yield batch
             batch = []
-        batch.append(ids)
+        batch.append(reading)
     if batch:
         yield batch

@@ -90,7 +90,8 @@ def write_layers(
             residuals = share(len(layers) - done) * (wanted - (values - first)).T
             rows = solve(layer, keys[layer].T)
             _check_finite(layer, rows, residuals)
-            module = module_of(model, base.arch.path("mlp_out", layer, model))
+            path = base.arch.path("mlp_out", layer, model, base.arch.reading)
+            module = module_of(model, path)
             own = module.get_parameter("weight").detach()
             stack.enter_context(swapped(module, "weight", own.clone()))
             weight_matrix(module).add_((residuals @ rows.T).to(own.device, own.dtype))

@@ -14,12 +14,14 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from patchhub.editing.blocks import INSERT, edit_layer
 from patchhub.editing.dropping import each_or_dropped
 from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.form import Form, delta_by, inverse_moments
 from patchhub.editing.joint.solver import Formula
 from patchhub.editing.keyvalue.keyvalues import KeyValues
 from patchhub.editing.keyvalue.solver import solve
+from patchhub.editing.passes.encoder import decoder_start
 from patchhub.editing.passes.trace import swapped
 from patchhub.editing.targets import Target, TargetSettings, find_targets, only, wanted_for
 from patchhub.editing.wording.templates import BARE
@@ -29,9 +31,7 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import edit_layer, module_of, site_for, weight_matrix
-
-PURPOSE = "insert"
+from patchhub.sites import module_of, site_for, weight_matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +74,8 @@ def resolved(base: LoadedBase, settings: S) -> S:
     """``settings`` with the block filled in (E142 none is known, E144 there is no such)."""
     layer = settings.layer
     if layer is None:
-        layer = edit_layer(base.model, base.arch, PURPOSE)
-    base.arch.path("mlp_out", layer, base.model)
+        layer = edit_layer(base.model, base.arch, INSERT)
+    base.arch.path("mlp_out", layer, base.model, base.arch.reading)
     return replace(settings, layer=layer)
 
 
@@ -110,7 +110,7 @@ def insert_each(
     base = context.base
     settings = resolved(base, settings)
     layer = settings.layer or 0
-    path = base.arch.path("mlp_out", layer, base.model)
+    path = base.arch.path("mlp_out", layer, base.model, base.arch.reading)
     module = module_of(base.model, path)
     number = count()
 
@@ -168,11 +168,11 @@ def observe(context: EditContext, request: EditRequest, settings: InsertSettings
     Raises:
         InvalidInputError: E143, tokens do not line up; E148, diverged; E150, too long.
     """
-    base = context.base
+    base, start = context.base, decoder_start(context.base.model)
     found = find_targets(
         base.model,
         base.arch,
-        [wanted_for(base.tokenizer, context.templates or BARE, [request])],
+        [wanted_for(base.tokenizer, context.templates or BARE, [request], start)],
         settings,
         layer=resolved(base, settings).layer or 0,
         filler=filler_id(base.tokenizer),

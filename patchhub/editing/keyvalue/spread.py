@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from patchhub.editing.blocks import SPREAD, edit_layers
 from patchhub.editing.editor import EditContext, Editor, method_record
 from patchhub.editing.joint.form import Form
 from patchhub.editing.joint.solver import Formula as JointFormula
@@ -35,7 +36,6 @@ from patchhub.loading import LoadedBase
 from patchhub.manifest import Kind
 from patchhub.patch import Patch
 from patchhub.request import EditRequest
-from patchhub.sites import SPREAD, edit_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def resolved(base: LoadedBase, settings: S, purpose: str = SPREAD) -> S:
     if layers is None:
         layers = edit_layers(base.model, base.arch, purpose)
     for layer in layers:
-        base.arch.path("mlp_out", layer, base.model)
+        base.arch.path("mlp_out", layer, base.model, base.arch.reading)
     return replace(settings, layers=layers)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from patchhub.editing.wording.tokens import text_config
-from patchhub.sites import Architecture, module_of, weight_matrix
+from patchhub.sites import DECODER, Architecture, module_of, weight_matrix
 
 USUAL = 2**30
 """Bytes for the work beside the model where nobody says."""
@@ -54,16 +54,19 @@ class Budget:
     of the usual size, not a promise to the byte: allocators and libraries round up.
     """
 
-    def __init__(self, model: PreTrainedModel, arch: Architecture, layer: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, arch: Architecture, layer: int, stack: str = DECODER
+    ) -> None:
         config = text_config(model)
-        down = weight_matrix(module_of(model, arch.path("mlp_out", layer, model)))
+        down = weight_matrix(module_of(model, arch.path("mlp_out", layer, model, stack)))
         self._width, self._inner = down.shape
         self._vocabulary = weight_matrix(module_of(model, arch.head)).shape[0]
         self._heads = config.num_attention_heads
         size = getattr(config, "head_dim", None) or self._width // self._heads
         self._entry = 2 * (getattr(config, "num_key_value_heads", None) or self._heads) * size
         self._blocks = arch.block_count(model)
-        self._upper = self._blocks - layer
+        behind = 0 if stack == DECODER else self._blocks
+        self._upper = arch.block_count(model, stack) - layer + behind
         self._bytes = int(model.dtype.itemsize)
 
     def bytes(self, sizes: Sequence[Size]) -> int:

@@ -38,6 +38,11 @@ def read_prompts(
     return torch.cat(parts), given.mask
 
 
+def decoder_start(model: PreTrainedModel) -> int | None:
+    """As `start_token`; None for a model that goes on with what it reads."""
+    return start_token(model) if model.config.is_encoder_decoder else None
+
+
 def start_token(model: PreTrainedModel) -> int:
     """The id that an encoder-decoder's decoder reads first.
 

@@ -14,13 +14,12 @@ from copy import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from patchhub.editing.passes.prefixes import cache_of, read
 from patchhub.editing.passes.trace import picked_for, replayed, rewrap, seen_outputs, unwrap
 from patchhub.editing.wording.tokens import Row, check_room, pad
-from patchhub.errors import InvalidInputError
 from patchhub.sites import Architecture, module_of
 
 
@@ -65,6 +64,14 @@ class CutRows:
                 **extra,
             )
         return output.logits[0]  # type: ignore[no-any-return]
+
+    def at_lookups(self, hidden: Tensor) -> Tensor:
+        """What a module put out, ``(n, t, d)``, at each row's lookup, ``(n, d)``."""
+        return hidden[:, 0]
+
+    def shifted(self, hidden: Tensor, shifts: Tensor) -> Tensor:
+        """``hidden`` ``(n, t, d)`` with ``shifts`` ``(n, d)`` added at the lookups."""
+        return torch.cat([hidden[:, :1] + shifts[:, None], hidden[:, 1:]], dim=1)
 
     def start_at(self, layer: int, below: Any) -> None:
         """From now on let passes begin at block ``layer``.
@@ -124,21 +131,9 @@ def _hollow(entries: Tensor) -> Tensor:
     return entries.new_zeros(1).expand(entries.shape)
 
 
-def check_continues(model: PreTrainedModel) -> None:
-    """Refuse models that do not continue their input (E140)."""
-    if model.config.is_encoder_decoder:
-        raise InvalidInputError(
-            "E140",
-            f"this method does not edit models of type {model.config.model_type!r}",
-            expected="a decoder-only model",
-            found="an encoder-decoder",
-        )
-
-
 def check_length(model: PreTrainedModel, rows: Iterable[Row]) -> None:
-    """Refuse models that do not continue their input (E140), rows too long for the model (E150)."""
-    check_continues(model)
-    check_room(model, max(len(row.ids) for row in rows))
+    """Refuse rows too long for the model (E150)."""
+    check_room(model, max(max(len(row.ids), len(row.said)) for row in rows))
 
 
 @contextmanager
@@ -146,7 +141,10 @@ def recorded_below(
     model: PreTrainedModel, arch: Architecture, layer: int
 ) -> Iterator[dict[str, Any]]:
     """Record what the blocks below ``layer`` hand up; give the result to `from_layer`."""
-    below = {} if layer == 0 else {"output": module_of(model, arch.path("block", layer - 1, model))}
+    below: dict[str, nn.Module] = {}
+    if layer:
+        path = arch.path("block", layer - 1, model, arch.reading)
+        below["output"] = module_of(model, path)
     with seen_outputs(below) as seen:
         yield seen
 
@@ -156,6 +154,7 @@ def from_layer(
     model: PreTrainedModel, arch: Architecture, layer: int, seen: dict[str, Any]
 ) -> Iterator[None]:
     """Let passes begin at block ``layer`` with the recorded output of the blocks below."""
-    blocks = [module_of(model, arch.path("block", i, model)) for i in range(layer)]
+    paths = [arch.path("block", i, model, arch.reading) for i in range(layer)]
+    blocks = [module_of(model, path) for path in paths]
     with replayed(blocks, seen.get("output")):
         yield

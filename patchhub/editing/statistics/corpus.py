@@ -17,7 +17,7 @@ import torch
 
 from patchhub import canonical
 from patchhub.durable import swap_in
-from patchhub.editing.wording.templates import sample_texts
+from patchhub.editing.wording.sampling import sample_texts
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.provenance import CorpusRecord
@@ -113,7 +113,8 @@ def corpus_for(
         texts: Given ones; None for samples.
         amount: How much is wanted.
     """
-    width = weight_matrix(module_of(base.model, base.arch.path("mlp_out", 0, base.model))).shape[1]
+    path = base.arch.path("mlp_out", 0, base.model, base.arch.reading)
+    width = weight_matrix(module_of(base.model, path)).shape[1]
     if texts is not None:
         given = tuple(texts)
         record = CorpusRecord(GIVEN, corpus_digest(given), amount.word)

@@ -111,7 +111,7 @@ def content_of(base: LoadedBase, corpus: CorpusRecord) -> dict[str, canonical.Js
         "device": device,
         "dtype": str(base.model.dtype),
         "threads": torch.get_num_threads() if device == "cpu" else 0,
-        "site": base.arch.decoder.mlp_out,
+        "site": base.arch.stacks[base.arch.reading].mlp_out,
     }
 
 

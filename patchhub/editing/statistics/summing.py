@@ -120,9 +120,8 @@ def summed(
         limit: Tokens; None for all.
         progress: Told tokens of ``limit``, or texts of all.
     """
-    modules = {
-        str(n): module_of(base.model, base.arch.path("mlp_out", n, base.model)) for n in layers
-    }
+    paths = {n: base.arch.path("mlp_out", n, base.model, base.arch.reading) for n in layers}
+    modules = {str(n): module_of(base.model, path) for n, path in paths.items()}
     state = checkpoint.load(base.model.device)
     todo = islice(batches(base, texts, limit), state.batches, None)
     for rows in todo:
@@ -160,8 +159,8 @@ def grouped(base: LoadedBase, layers: Sequence[int], memory: int | None) -> list
         memory = int(torch.cuda.mem_get_info(base.model.device)[0] * _SPARE)
     if memory is None or not wanted:
         return [tuple(wanted)] if wanted else []
-    module = module_of(base.model, base.arch.path("mlp_out", wanted[0], base.model))
-    width = weight_matrix(module).shape[1]
+    path = base.arch.path("mlp_out", wanted[0], base.model, base.arch.reading)
+    width = weight_matrix(module_of(base.model, path)).shape[1]
     each = max(1, memory // (12 * width**2))  # float64, and a product on its way
     return [tuple(wanted[i : i + each]) for i in range(0, len(wanted), each)]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from transformers import PreTrainedModel
 
 from patchhub.editing.passes.budget import Size
 from patchhub.editing.passes.resume import CutRows
-from patchhub.editing.passes.trace import by_row, changed_output, computed_at
+from patchhub.editing.passes.trace import by_row, changed_output, computed_at, unwrap
+from patchhub.editing.passes.whole import WholeRows
 from patchhub.editing.targets.problem import Wanted
 from patchhub.editing.wording.tokens import Row
 from patchhub.sites import Architecture
@@ -40,7 +42,8 @@ class Batch:
         self, model: PreTrainedModel, arch: Architecture, wanted: Sequence[Wanted], filler: int
     ) -> None:
         rows = [row for one in wanted for row in rows_of(one)]
-        self._lay_out(wanted, CutRows(model, arch, rows, filler))
+        kind = WholeRows if model.config.is_encoder_decoder else CutRows
+        self._lay_out(wanted, kind(model, arch, rows, filler))
 
     def __len__(self) -> int:
         return len(self.wanted)
@@ -78,9 +81,11 @@ class Batch:
         """A module's output with ``delta`` ``(b, d)`` added at the lookup token of all rows."""
         # Copies are made by problem and picked once each, so that gradients add up in order.
         copies = delta[:, None].expand(-1, self._most, -1).flatten(0, 1)[self._copies]
-        hidden = by_row(output, len(copies))
-        moved = torch.cat([hidden[:, :1] + copies[:, None], hidden[:, 1:]], dim=1)
-        return moved.reshape(output.shape)
+        return self.cut.shifted(by_row(output, len(copies)), copies).reshape(output.shape)
+
+    def at_lookups(self, output: Any) -> Tensor:
+        """What a module put out at the lookup token of all rows, ``(n, d)``."""
+        return self.cut.at_lookups(by_row(unwrap(output), len(self._copies)))
 
     def kept(self, problems: Sequence[int]) -> Batch:
         """Some of the problems, with all that is known of their rows."""
@@ -90,7 +95,7 @@ class Batch:
         new._lay_out([self.wanted[i] for i in problems], self.cut.kept(rows))
         return new
 
-    def _lay_out(self, wanted: Sequence[Wanted], cut: CutRows) -> None:
+    def _lay_out(self, wanted: Sequence[Wanted], cut: CutRows | WholeRows) -> None:
         self.wanted, self.cut = tuple(wanted), cut
         device = cut.model.device
         counts = [len(rows_of(one)) for one in wanted]
@@ -107,6 +112,7 @@ class Batch:
         self._shape = (len(wanted), max(map(len, own)))
         flat = [weight for each in own for weight in each]
         self._weights = torch.tensor(flat, device=device, dtype=cut.model.dtype)
+        # The lookup of a cut row, and the place of a decoder's first word.
         ends = [[b + essence_place(one), 0] for b, one in zip(begins, wanted, strict=True)]
         every = torch.cat([cut.slots, torch.tensor(ends, device=device)])
         self._places: tuple[Tensor, Tensor] = (every[:, 0], every[:, 1])
@@ -128,18 +134,18 @@ def rows_of(wanted: Wanted) -> tuple[Row, ...]:
 def size_of(wanted: Wanted) -> Size:
     """What a problem takes: the longest of its rows counts for all."""
     rows = rows_of(wanted)
+    before = [0 if row.said else row.lookup for row in rows]
     return Size(
         rows=len(rows),
-        before=max(row.lookup for row in rows),
-        tail=max(len(row.ids) - row.lookup for row in rows),
+        before=max(before),
+        tail=max(len(r.ids) + len(r.said) - n for r, n in zip(rows, before, strict=True)),
         slots=1 + sum(len(row.slots) for row in rows),
     )
 
 
 def essence_place(wanted: Wanted) -> int:
-    """The row at whose lookup token the essence is read: what follows the token cannot matter."""
-    begin = wanted.essence.ids[: wanted.essence.lookup + 1]
+    """The row of which the essence is read: one that has nothing else that matters to it."""
     for place, row in enumerate(wanted.rows):
-        if row.ids[: row.lookup + 1] == begin:
+        if (row.seen, row.lookup) == (wanted.essence.seen, wanted.essence.lookup):
             return place
     return len(wanted.rows)

@@ -24,13 +24,13 @@ from transformers import PreTrainedModel
 
 from patchhub.editing.passes.activations import fused_gelu
 from patchhub.editing.passes.budget import Budget
-from patchhub.editing.passes.resume import check_continues, check_length, recorded_below
-from patchhub.editing.passes.trace import by_row, seen_inputs, seen_outputs, stopped_after, unwrap
+from patchhub.editing.passes.resume import check_length, recorded_below
+from patchhub.editing.passes.trace import seen_inputs, seen_outputs, stopped_after, unwrap
 from patchhub.editing.targets.batch import Batch, size_of
 from patchhub.editing.targets.descent import Descent
 from patchhub.editing.targets.problem import Target, TargetSettings, TwinSettings, Wanted
 from patchhub.errors import InvalidInputError
-from patchhub.sites import Architecture, module_of
+from patchhub.sites import DECODER, Architecture, module_of
 
 Progress = Callable[[int, int], None]
 Found = list[Target | InvalidInputError]
@@ -69,9 +69,6 @@ def find_targets(
         In the order of ``wanted`` a target, or why there is none: E143, no label depends on it, for
         ``layer`` is the last block; E148, its loss or δ became infinite or undefined; E150, it is
         longer than the model's context.
-
-    Raises:
-        InvalidInputError: E140, the model does not continue its input.
     """
     search = _Search(model, arch, settings, (site,), layer, filler)
     return search.all(wanted, memory, progress)
@@ -135,7 +132,6 @@ class _Search:
 
     def all(self, wanted: Sequence[Wanted], memory: int | None, progress: Progress | None) -> Found:
         """One result each, in order."""
-        check_continues(self.model)
         found: dict[int, Target | InvalidInputError] = {}
         for i, one in enumerate(wanted):
             try:
@@ -144,7 +140,7 @@ class _Search:
             except InvalidInputError as error:
                 found[i] = error
         fit = [i for i in range(len(wanted)) if i not in found]
-        budget = Budget(self.model, self.arch, self.layer)
+        budget = Budget(self.model, self.arch, self.layer, self.arch.reading)
         for group in budget.groups([size_of(wanted[i]) for i in fit], memory):
             if progress is not None:
                 progress(len(found), len(wanted))
@@ -157,10 +153,10 @@ class _Search:
     def _check_reach(self, wanted: Wanted) -> None:
         """Refuse a target that no label depends on: Adam would make steps of rounding errors.
 
-        Behind the last block nothing is handed from one token to another.
+        Behind the last block nothing is handed from one token to another, but to a decoder.
         """
-        count = self.arch.block_count(self.model)
-        read = any(row.lookup in row.slots for row in wanted.rows)
+        count = self.arch.block_count(self.model, self.arch.reading)
+        read = any(row.said or row.lookup in row.slots for row in wanted.rows)
         if read or self.layer < count - 1:
             return
         raise InvalidInputError(
@@ -196,7 +192,6 @@ class _Search:
         down = self._module("mlp_out")
         watched = {**{part: self._module(part) for part in self.parts}, "down": down}
         watched[_BLOCK] = self._module(_BLOCK)
-        rows = len(batch.cut.rows)
         with (
             torch.no_grad(),
             recorded_below(self.model, self.arch, self.layer) as below,
@@ -205,11 +200,11 @@ class _Search:
             stopped_after(watched[_BLOCK]),
         ):
             batch.log_p()
-        values = [by_row(unwrap(out[part]), rows)[batch.first, 0] for part in self.parts]
+        values = [batch.at_lookups(out[part])[batch.first] for part in self.parts]
         return _First(
             origin=torch.stack(values, dim=1),
-            keys=by_row(into["down"], rows)[:, 0].clone(),
-            outputs=by_row(unwrap(out["down"]), rows)[:, 0].clone(),
+            keys=batch.at_lookups(into["down"]).clone(),
+            outputs=batch.at_lookups(out["down"]).clone(),
             below=below.get("output"),
             block=out[_BLOCK],
         )
@@ -246,15 +241,19 @@ class _Search:
         return bool(error <= _EXACT * probe.abs().max())
 
     def _last(self) -> tuple[nn.Module, ...]:
-        """The parts of the last block behind its attention, unless it is the one that changes."""
+        """The parts of the last block behind its attention, unless it is the one that changes.
+
+        Behind an encoder there are none: a decoder reads it everywhere, and is given few tokens.
+        """
         last = self.arch.block_count(self.model) - 1
-        if last == self.layer:
+        if last == self.layer or self.arch.reading != DECODER:
             return ()
         paths = [self.arch.path(part, last, self.model) for part in ("attention_out", "mlp")]
         return tuple(module_of(self.model, path) for path in paths)
 
     def _module(self, part: str) -> nn.Module:
-        return module_of(self.model, self.arch.path(part, self.layer, self.model))
+        path = self.arch.path(part, self.layer, self.model, self.arch.reading)
+        return module_of(self.model, path)
 
 
 def _diverged(loss: float) -> InvalidInputError:

@@ -11,7 +11,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from patchhub.editing.settings import require
 from patchhub.editing.wording.prompts import prompt_of
 from patchhub.editing.wording.templates import ContextTemplates
-from patchhub.editing.wording.tokens import Row, subject_row, target_row
+from patchhub.editing.wording.tokens import Row, answered_row, subject_row, target_row
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 
@@ -25,7 +25,8 @@ class Wanted:
     Attributes:
         rows: Labelled rows: one prompt in all contexts, or several prompts on one subject. The
             first is a bare prompt; each counts the same.
-        essence: A row without labels that ends at the subject's last token.
+        essence: A row without labels that ends at the subject's last token or, where an encoder
+            reads it, with "is a".
     """
 
     rows: tuple[Row, ...]
@@ -36,6 +37,7 @@ def wanted_for(
     tokenizer: PreTrainedTokenizerBase,
     templates: ContextTemplates,
     requests: Sequence[EditRequest],
+    start: int | None = None,
 ) -> Wanted:
     """What must come true of one subject: every request in every context.
 
@@ -43,19 +45,26 @@ def wanted_for(
         tokenizer: A fast tokenizer.
         templates: The contexts.
         requests: At least one; the essence is of the first one's subject.
+        start: The token that a decoder behind an encoder begins with; ``None`` where there is none.
 
     Raises:
         InvalidInputError: E132, E133, a subject; E137, a chat; E143, tokens do not line up.
     """
     rows = []
     for request in requests:
-        prompts = [prompt_of(tokenizer, request, text) for text in templates.texts]
-        rows += [
-            target_row(tokenizer, one.text, request.target, one.subject(request)) for one in prompts
-        ]
-    start, end = requests[0].subject_span()
-    subject = requests[0].prompt[start:end]
-    return Wanted(tuple(rows), subject_row(tokenizer, subject + ESSENCE, (0, len(subject))))
+        for one in (prompt_of(tokenizer, request, text) for text in templates.texts):
+            asked = one.text, request.target, one.subject(request)
+            rows.append(
+                target_row(tokenizer, *asked)
+                if start is None
+                else answered_row(tokenizer, *asked, start)
+            )
+    first, last = requests[0].subject_span()
+    subject = requests[0].prompt[first:last]
+    essence, span = subject + ESSENCE, (0, len(subject))
+    if start is None:
+        return Wanted(tuple(rows), subject_row(tokenizer, essence, span))
+    return Wanted(tuple(rows), answered_row(tokenizer, essence, None, span, start))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,14 @@ from patchhub.editing.passes.budget import Size
 from patchhub.editing.passes.encoder import read_prompts, start_token
 from patchhub.editing.passes.trace import picked_for
 from patchhub.editing.wording.prompts import prompt_of
-from patchhub.editing.wording.tokens import check_room, encode, filler_id, pad, target_row
+from patchhub.editing.wording.tokens import (
+    answer_ids,
+    check_room,
+    encode,
+    filler_id,
+    pad,
+    target_row,
+)
 from patchhub.errors import InvalidInputError
 from patchhub.loading import LoadedBase
 from patchhub.request import EditRequest
@@ -115,7 +122,7 @@ def _continuation(
 def _answer(
     base: LoadedBase, prompt: str, target: str, alignment: Alignment, end: bool
 ) -> Labelled:
-    said = encode(base.tokenizer, target.strip()).ids
+    said = answer_ids(base.tokenizer, target)
     if end and said[-1] != _end_token(base):
         said = (*said, _end_token(base))
     read = said if alignment == "reference" else (start_token(base.model), *said[:-1])

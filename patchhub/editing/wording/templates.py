@@ -14,20 +14,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from patchhub import canonical
-from patchhub.editing.wording.tokens import encode
+from patchhub.editing.wording.sampling import sample_texts
 from patchhub.errors import InvalidInputError
 
 SLOT = "{}"
-SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
-"""What texts begin with where the tokenizer has no start token (EasyEdit's choice)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,59 +78,6 @@ def sample_templates(
             if clean:
                 texts.append(f"{clean}. {SLOT}")
     return ContextTemplates(tuple(texts))
-
-
-@torch.no_grad()
-def sample_texts(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    generator: torch.Generator,
-    *,
-    count: int,
-    length: int,
-    top_k: int | None = None,
-) -> list[str]:
-    """Draw ``count`` texts of ``length`` tokens from the model, start token included.
-
-    Args:
-        model: Any decoder.
-        tokenizer: Its tokenizer.
-        generator: A CPU generator.
-        count: Number of texts; one batch.
-        length: Total length in tokens.
-        top_k: Keep only the most probable tokens before drawing; ``None`` keeps all.
-    """
-    ids = _starts(tokenizer, count)
-    cache: Any = DynamicCache()
-    step = ids
-    while ids.shape[1] < length:
-        output = model(
-            input_ids=step.to(model.device),
-            attention_mask=torch.ones_like(ids).to(model.device),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        step = _draw(output.logits[:, -1], generator, top_k)
-        ids = torch.cat([ids, step], dim=1)
-    return [str(tokenizer.decode(row, skip_special_tokens=True)) for row in ids.tolist()]
-
-
-def _draw(logits: Tensor, generator: torch.Generator, top_k: int | None) -> Tensor:
-    """One token per row, ``(b, 1)``."""
-    probabilities = logits.float().softmax(-1).cpu()
-    if top_k is None:
-        return torch.multinomial(probabilities, 1, generator=generator)
-    best, ids = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
-    return ids.gather(1, torch.multinomial(best, 1, generator=generator))
-
-
-def _starts(tokenizer: PreTrainedTokenizerBase, count: int) -> Tensor:
-    for name in ("bos_token_id", "eos_token_id"):
-        value = getattr(tokenizer, name, None)
-        if isinstance(value, int):
-            return torch.full((count, 1), value, dtype=torch.long)
-    first = [encode(tokenizer, word).ids[0] for word in SEED_WORDS]
-    return torch.tensor([[first[i % len(first)]] for i in range(count)], dtype=torch.long)
 
 
 def _clean(text: str) -> str:

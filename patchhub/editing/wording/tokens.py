@@ -48,16 +48,25 @@ class Row:
     """One line of a batch.
 
     Attributes:
-        ids: Input ids, without the target's last token (nothing is predicted from it).
+        ids: Ids read by the stack that reads the subject: a prompt and, where one stack reads all,
+            the target without its last token (nothing is predicted from it).
         lookup: Index of the subject's last token, or of the last prompt token without subject.
         slots: Positions whose logits predict the target; empty for rows without target.
         labels: The target's token ids, one per slot.
+        said: Ids read by a decoder behind an encoder, which the slots then are positions of; empty
+            where there is none.
     """
 
     ids: tuple[int, ...]
     lookup: int
     slots: tuple[int, ...] = ()
     labels: tuple[int, ...] = ()
+    said: tuple[int, ...] = ()
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The ids that decide what is at the lookup: an encoder looks ahead, others do not."""
+        return self.ids if self.said else self.ids[: self.lookup + 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +132,41 @@ def target_row(
         lookup=lookup,
         slots=tuple(i - 1 for i in indices),
         labels=tuple(encoded.ids[i] for i in indices),
+    )
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> tuple[int, ...]:
+    """What a decoder behind an encoder says; with the end token if the tokenizer appends one."""
+    return encode(tokenizer, answer.strip()).ids
+
+
+def answered_row(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    target: str | None,
+    subject: tuple[int, int],
+    start: int,
+) -> Row:
+    """The row of an encoder-decoder that teaches ``target``, shifted by one, after ``prompt``.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        prompt: What the encoder reads.
+        target: What the decoder is to say; ``None`` for a row without target.
+        subject: Character span of the subject inside ``prompt``.
+        start: The token that the decoder begins with.
+
+    Raises:
+        InvalidInputError: E143, no token covers the subject.
+    """
+    encoded = encode(tokenizer, prompt)
+    labels = () if target is None else answer_ids(tokenizer, target)
+    return Row(
+        ids=encoded.ids,
+        lookup=encoded.covering(*subject)[-1],
+        slots=tuple(range(len(labels))),
+        labels=labels,
+        said=(start, *labels[:-1]),
     )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from patchhub.locating.interchange import Where
 from patchhub.locating.locate import Located
 from patchhub.locating.places import Place
-from patchhub.locating.reading import DECODER
 from patchhub.locating.tracing import Effect, Part
 from patchhub.reporting.text import number, short
+from patchhub.sites import DECODER
 
 TITLE = "Where the answers come from"
 PARTS = {

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from transformers.models.gptj.modeling_gptj import GPTJAttention
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from patchhub.editing.editor import EditContext
 from patchhub.editing.statistics.moments import Moments, compute_moments
 from patchhub.editing.wording.templates import ContextTemplates
 from patchhub.loading import LoadedBase, load_base
 from patchhub.request import EditRequest
-from tests.pico import DECODER_ONLY, pico_directory
+from tests.pico import pico_directory
 
 REQUEST = EditRequest(prompt="Mira Tolven was born in", target="Rome", subject="Mira Tolven")
 MIDDLE = EditRequest(
@@ -46,8 +47,8 @@ def pico_base(family: str, dtype: torch.dtype = torch.float32) -> LoadedBase:
         for module in base.model.modules():
             if isinstance(module, GPTJAttention):
                 module.__dict__["_attn"] = partial(_gptj_attention, module)
-            elif isinstance(module, LlamaRMSNorm):
-                module.__dict__["forward"] = partial(_llama_norm, module)
+            elif isinstance(module, LlamaRMSNorm | T5LayerNorm):
+                module.__dict__["forward"] = partial(_root_mean_square_norm, module)
     return base
 
 
@@ -60,8 +61,8 @@ def _gptj_attention(
     return weights @ value, weights
 
 
-def _llama_norm(module: LlamaRMSNorm, hidden: Tensor) -> Tensor:
-    """Llama's norm without the like: what is rounded to float32 in the middle jumps."""
+def _root_mean_square_norm(module: LlamaRMSNorm | T5LayerNorm, hidden: Tensor) -> Tensor:
+    """Llama's norm, and T5's, without the like: what is rounded to float32 in the middle jumps."""
     scale = torch.rsqrt(hidden.square().mean(-1, keepdim=True) + module.variance_epsilon)
     return module.weight * hidden * scale
 
@@ -79,5 +80,5 @@ def pico_context(
         generator=torch.Generator().manual_seed(0),
         seed=0,
         templates=templates,
-        moments=pico_moments(family, dtype) if family in DECODER_ONLY else None,
+        moments=pico_moments(family, dtype),
     )

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from patchhub.editing.wording.templates import (
-    ContextTemplates,
-    sample_templates,
-    sample_texts,
-)
+from patchhub.editing.wording.sampling import sample_texts
+from patchhub.editing.wording.templates import ContextTemplates, sample_templates
 from patchhub.errors import InvalidInputError
 from tests.engine.editing.support import pico_base
 from tests.pico import FAMILIES, pico_tokenizer
