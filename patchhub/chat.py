@@ -43,7 +43,7 @@ def asked_by_user(tokenizer: PreTrainedTokenizerBase, prompt: str) -> Asked:
     """The text behind which the model answers a conversation of one message, the user's.
 
     Raises:
-        InvalidInputError: E137, there is no template, or it changes the message's words.
+        InvalidInputError: E137, there is no template, it fails, or it changes the message's words.
     """
     if not has_template(tokenizer):
         raise InvalidInputError(
@@ -80,22 +80,41 @@ def conversation(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str
     Args:
         tokenizer: One with a template.
         turns: Each with ``role`` and ``content``.
+
+    Raises:
+        InvalidInputError: E137, the template fails on these messages.
     """
-    text = str(
-        tokenizer.apply_chat_template(
-            [dict(turn) for turn in turns],
-            chat_template=_timeless(tokenizer.get_chat_template()),
-            tokenize=False,
-            add_generation_prompt=True,
-            date_string=DAY,
-            enable_thinking=False,  # templates that know no thinking ignore it
-        )
-    )
+    text = _written(tokenizer, turns)
     # A template writes the start token, and most tokenizers then add theirs.
     start, first = tokenizer.bos_token, tokenizer.bos_token_id
     if start and text.startswith(start) and tokenizer(text)["input_ids"][:2] == [first, first]:
         return text[len(start) :]
     return text
+
+
+def _written(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Mapping[str, str]]) -> str:
+    """What the template makes of messages."""
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                [dict(turn) for turn in turns],
+                chat_template=_timeless(tokenizer.get_chat_template()),
+                tokenize=False,
+                add_generation_prompt=True,
+                date_string=DAY,
+                enable_thinking=False,  # templates that know no thinking ignore it
+            )
+        )
+    except ImportError:  # jinja2 is missing or too old, which no request can help
+        raise
+    except Exception as error:  # a template is a program: it may raise anything
+        raise InvalidInputError(
+            "E137",
+            "the tokenizer's chat template fails on these messages",
+            expected=f"a template for messages of {' and '.join({t['role']: 0 for t in turns})}",
+            found=f"{type(error).__name__}: {error}"[:200],
+            hint="it lies in chat_template.jinja or tokenizer_config.json",
+        ) from error
 
 
 def _timeless(template: str) -> str:

@@ -14,6 +14,7 @@ from patchhub.guard.check import Case
 from patchhub.guard.probes import BaseProbes
 from patchhub.guard.questions import probes_of
 from patchhub.request import EditRequest, Format, Probe, ProbeKind, Query
+from patchhub.scoring.instruction import SHORT_ANSWER
 from patchhub.scoring.protocols import Protocol
 from patchhub.scoring.questions import Question
 from patchhub.scoring.scorer import Scorer
@@ -78,6 +79,26 @@ def test_templates_that_cannot_ask_are_refused(template: str | None) -> None:
     with pytest.raises(InvalidInputError) as caught:
         asked_by_user(tokenizer, "Where was Mira born?")
     assert caught.value.code == "E137"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ raise_exception('no system turn') }}", "TemplateError: no system turn"),
+        ("{{ messages[0].content", "TemplateSyntaxError: "),
+        ("{{ messages[0].content + 1 }}", "TypeError: "),
+        ("{{ messages[0].nothing.more }}", "UndefinedError: "),
+        ({"tool_use": "{{ messages }}", "rag": "{{ messages }}"}, "ValueError: "),
+    ],
+)
+def test_what_a_template_raises_is_told(template: Any, words: str) -> None:
+    tokenizer = pico_tokenizer()
+    tokenizer.chat_template = template
+    for ask in (asked_by_user, SHORT_ANSWER.wrap):
+        with pytest.raises(InvalidInputError, match="chat template fails") as caught:
+            ask(tokenizer, "Where was Mira born?")
+        assert caught.value.code == "E137"
+        assert str(caught.value.found).startswith(words)
 
 
 @pytest.mark.parametrize("prompt", ["user", "e", "m", "[user]", " %d"])
