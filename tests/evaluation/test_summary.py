@@ -218,11 +218,11 @@ def test_results_that_contradict_each_other_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_half_a_million_rows_take_seconds() -> None:
-    made = Maker(cases=60).sequential(steps=10, orders=1)
-    rows = [replace(r, seed=k) for k in range(4) for r in made.rows]
+def test_a_hundred_thousand_rows_take_seconds() -> None:
+    made = Maker(cases=30).sequential(steps=5, orders=1)
+    rows = [replace(r, seed=k) for k in range(2) for r in made.rows]
     began = time.process_time()
     found = summarise([replace(made, rows=tuple(rows))])
-    assert len(rows) > 500_000
+    assert len(rows) > 100_000
     assert {one.figure for one in found.lines} >= {ACCURACY, AGREEMENT, SCORE, VALUE}
-    assert time.process_time() - began < 30
+    assert time.process_time() - began < 6

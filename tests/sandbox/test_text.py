@@ -59,7 +59,8 @@ def test_invented_statements_spare_the_held_out_facts(kind: str) -> None:
         document = writer.document({kind: 1.0}, rng)
         text = "".join(piece.text for piece in document.pieces)
         for line in re.findall(r"New fact: (.*?)\.(?: |\n|$)", text):
-            assert not any(line.startswith(f"{prompt} ") for prompt in held_out)
+            begins = {line[: space.start()] for space in re.finditer(" ", line)}
+            assert not begins & held_out
         assert any(piece.role is Role.GIVEN for piece in document.pieces)
 
 
@@ -92,9 +93,9 @@ def test_texts_are_reproducible() -> None:
 
 @pytest.mark.slow
 def test_an_echo_repeats_what_was_stated() -> None:
-    rng = random.Random(5)
+    writer, rng = Writer(WORLD), random.Random(5)
     for _ in range(200):
-        pieces = Writer(WORLD).document({"echo": 1.0}, rng).pieces
+        pieces = writer.document({"echo": 1.0}, rng).pieces
         given = [p.text for p in pieces if p.role is Role.GIVEN and p.text != "."]
         answers = [p.text for p in pieces if p.role is Role.ANSWER and p.text != "."]
         assert answers == given * 2
