@@ -172,6 +172,8 @@ CODES: dict[str, str] = {
     "E158": "model does not know the answer",
     "E159": "results do not go together",
     "E160": "no such profile of settings",
+    "E162": "requests do not fit the batch",
+    "E163": "slots are full",
     # E2xx integrity
     "E201": "patch was made for another base",
     "E202": "file does not match its digest",

@@ -30,14 +30,19 @@ class Mark:
 
     It refers to its model weakly, so that a model nobody uses leaves memory at once. Uploads by
     ``push_to_hub()`` have the file; ``save_pretrained(..., push_to_hub=True)`` uploads before it is
-    written.
+    written. Patches that act while the model runs are no part of what is saved.
     """
 
     def __init__(
-        self, model: PreTrainedModel, base: str, ids: tuple[str, ...], sites: tuple[Site, ...]
+        self,
+        model: PreTrainedModel,
+        base: str,
+        ids: tuple[str, ...],
+        sites: tuple[Site, ...],
+        live: frozenset[str] = frozenset(),
     ) -> None:
         self._model = ref(model)
-        self.base, self.ids, self.sites = base, ids, sites
+        self.base, self.ids, self.sites, self.live = base, ids, sites, live
 
     def __call__(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
         """`PreTrainedModel.save_pretrained`, and the identity."""
@@ -54,33 +59,48 @@ class Mark:
 
     def identity(self, model: PreTrainedModel) -> Identity:
         """What the model is made of; digests of touched tensors are those of its weights now."""
+        ids = [one for one in self.ids if one not in self.live]
         return Identity(
             lineage=secrets.token_hex(16),
             serial=1,
             base=self.base,
-            stack=tuple(StackItem(one, "") for one in self.ids),
-            identity=composed_identity(self.base, self.ids),
+            stack=tuple(StackItem(one, "") for one in ids),
+            identity=composed_identity(self.base, ids),
             touched={site.tensor: d for site in self.sites if (d := _digest(model, site))},
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Mark:
         model = self._model()
         copied: Any = memo.get(id(model), model)
-        return Mark(copied, self.base, self.ids, self.sites)
+        return Mark(copied, self.base, self.ids, self.sites, self.live)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mark, (self._model(), self.base, self.ids, self.sites)
+        return Mark, (self._model(), self.base, self.ids, self.sites, self.live)
 
 
 def carried_by(model: PreTrainedModel) -> tuple[str, ...]:
-    """Ids of the patches in the model's weights, also in those of a copy."""
+    """Ids of the patches in the model's weights and slots, also in those of a copy."""
     found = model.__dict__.get(_NAME)
     return found.ids if isinstance(found, Mark) else ()
 
 
-def mark(model: PreTrainedModel, base: str, ids: tuple[str, ...], sites: Iterable[Site]) -> None:
-    """Let the model say that its weights are those of a base with some patches, or with none."""
-    model.__dict__[_NAME] = Mark(model, base, ids, tuple(sites))
+def mark(
+    model: PreTrainedModel,
+    base: str,
+    ids: tuple[str, ...],
+    sites: Iterable[Site],
+    live: Iterable[str] = (),
+) -> None:
+    """Let the model say that it is a base with some patches, or with none.
+
+    Args:
+        model: The model.
+        base: Digest of the base's weights.
+        ids: Of all patches, bottom first.
+        sites: That patches in the weights touch.
+        live: Ids of those that are not in the weights.
+    """
+    model.__dict__[_NAME] = Mark(model, base, ids, tuple(sites), frozenset(live))
 
 
 def _digest(model: PreTrainedModel, site: Site) -> str | None:

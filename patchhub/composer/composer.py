@@ -1,4 +1,4 @@
-"""A stack of patches folded into the weights of a model in memory."""
+"""A stack of patches on a model in memory: folded into its weights, or live in its slots."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from patchhub.composer.carried import carried_by, mark
 from patchhub.composer.exact_sum import compose, compose_into, require_subnormals
 from patchhub.composer.identity import composed_identity
+from patchhub.composer.parameters import parameters_at
 from patchhub.composer.pristine import BaseTensor, CheckpointPristine, Pristine
 from patchhub.composer.realised import Realised, realised_delta
-from patchhub.composer.stack import check_stack, ids_at, sites_of, terms_at
-from patchhub.errors import ConflictError, InvalidInputError
+from patchhub.composer.slots.plane import Plan, Plane
+from patchhub.composer.slots.room import Room
+from patchhub.composer.stack import (
+    check_stack,
+    ids_at,
+    live_patches,
+    sites_of,
+    terms_at,
+    weight_patches,
+)
+from patchhub.errors import ConflictError
 from patchhub.fingerprint import Fingerprint, check_headers
 from patchhub.identityfile import require_bare
 from patchhub.kinds import weight_kind
@@ -24,7 +34,7 @@ from patchhub.kinds.storage import digest_of
 from patchhub.loading import LoadedBase
 from patchhub.manifest import Site
 from patchhub.patch import Patch
-from patchhub.sites import parameter_for
+from patchhub.sites import site_for
 from patchhub.tensorfile import open_checkpoint
 from patchhub.tensornames import loaded_names
 
@@ -48,7 +58,8 @@ class Composer:
     The weights are at all times a function of (base, stack): every touched tensor is rebuilt from
     the base's own bytes, never by taking something away. Parameters are written in place, block by
     block as they are computed; what can be refused is refused before the first of them is written,
-    and if writing itself fails, what was there is rebuilt.
+    and if writing itself fails, what was there is rebuilt. Patches that act while the model runs
+    lie in slots of its modules; without such patches it has none, unless they were reserved.
 
     Args:
         model: The base, loaded and not yet changed. Its runtime dtype may differ from the stored
@@ -68,6 +79,8 @@ class Composer:
         self._weights = fingerprint.weights
         self._pristine = pristine
         self._stack: tuple[Patch, ...] = ()
+        self._rows: tuple[tuple[Patch, ...], ...] = ()
+        self._plane = Plane(model)
         self._digests: dict[tuple[str, tuple[str, ...]], str] = {}
         self._refuse_others()
         self._loaded = loaded_names(model, fingerprint.tensors)
@@ -87,7 +100,7 @@ class Composer:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model, with the stack folded in."""
+        """The model, with the stack on it."""
         return self._model
 
     @property
@@ -106,7 +119,7 @@ class Composer:
         Raises:
             ConflictError: E306, a patch is there already; E309, another composer changed the model.
             IntegrityError: E201, a patch was made for another base, or the base's files changed.
-            InvalidInputError: E112, a tensor cannot be patched.
+            InvalidInputError: E112, a tensor cannot be patched; E163, reserved slots are full.
             NotFoundError: E144, the model has no such parameter.
         """
         self.set_stack([*self._stack, *patches])
@@ -131,18 +144,7 @@ class Composer:
 
     def set_stack(self, patches: Sequence[Patch]) -> None:
         """Make the stack be exactly ``patches``, bottom first; raises as `apply` does."""
-        self._refuse_others()
-        wanted = tuple(patches)
-        check_stack(wanted, self._base, self._weights)
-        sites = {**sites_of(self._stack), **sites_of(wanted)}
-        parameters = self._parameters(sites)
-        changes = [
-            _Change(parameters[name].detach(), site, self._pristine.tensor(site))
-            for name, site in sites.items()
-            if ids_at(name, self._stack) != ids_at(name, wanted)
-        ]
-        require_subnormals()
-        self._write(changes, wanted)
+        self._become(tuple(patches), self._rows)
 
     @contextmanager
     def applied(self, *patches: Patch) -> Iterator[PreTrainedModel]:
@@ -154,20 +156,64 @@ class Composer:
         finally:
             self.set_stack(before)
 
+    @contextmanager
+    def rows(self, *requests: Sequence[Patch]) -> Iterator[PreTrainedModel]:
+        """The model for batches in which each request has patches of its own, on top of the stack.
+
+        A batch of n requests has n rows, or a multiple of n where each is asked several times over,
+        as for beams. What is folded into the weights acts on all of them; patches of single rows
+        are low-rank updates, neurons or codebooks.
+
+        Args:
+            requests: The patches of each request, bottom first.
+
+        Raises:
+            InvalidInputError: E112, a patch cannot act on some rows only; E163, reserved slots are
+                full; running a batch that does not fit raises E162. As `apply` does otherwise.
+        """
+        before = self._rows
+        self._become(self._stack, tuple(tuple(one) for one in requests))
+        try:
+            yield self._model
+        finally:
+            self._become(self._stack, before)
+
+    def reserve(self, tensors: Sequence[str], room: Room) -> None:
+        """Have slots of a fixed size at weights, before the model is compiled.
+
+        Patches come and go then without anything being compiled anew; more room is another call.
+
+        Args:
+            tensors: Runtime or checkpoint names; for neurons, of an MLP's down-projection.
+            room: How many slots each of them has.
+
+        Raises:
+            InvalidInputError: E112, there can be no slots; E163, what is on the model needs more.
+            NotFoundError: E144, the model has no such tensor.
+        """
+        self._refuse_others()
+        sites = [site_for(self._model, self._base, name) for name in tensors]
+        self._plane.reserve(sites, room, live_patches(self._stack), self._rows)
+
     def digests(self) -> dict[str, str]:
         """SHA-256 of the composed bytes of every touched tensor, in stored dtype and layout."""
-        return {name: self._digest(site) for name, site in sites_of(self._stack).items()}
+        sites = sites_of(weight_patches(self._stack))
+        return {name: self._digest(site) for name, site in sites.items()}
 
     def realised(self, patch: Patch) -> dict[str, Realised]:
         """How much of a patch survives rounding to the stored dtype, by tensor.
 
         The patch is measured on top of the rest of the stack, whether it is in the stack or not.
+        One that changes no weights loses nothing, and has no tensors here.
 
         Raises:
             IntegrityError: E201, the patch was made for another base.
         """
         below = [other for other in self._stack if other.id != patch.id]
         check_stack([*below, patch], self._base, self._weights)
+        if not weight_patches([patch]):
+            return {}
+        below = weight_patches(below)
         kind = weight_kind(patch.kind)
         return {
             name: realised_delta(
@@ -178,6 +224,23 @@ class Composer:
             )
             for name, site in sites_of([patch]).items()
         }
+
+    def _become(self, wanted: tuple[Patch, ...], rows: tuple[tuple[Patch, ...], ...]) -> None:
+        """Let stack and requests' own patches be these; all that can be refused is at first."""
+        self._refuse_others()
+        for own in rows or ((),):
+            check_stack([*wanted, *own], self._base, self._weights)
+        old, new = weight_patches(self._stack), weight_patches(wanted)
+        sites = {**sites_of(old), **sites_of(new)}
+        parameters = parameters_at(self._model, self._loaded, sites)
+        changes = [
+            _Change(parameters[name].detach(), site, self._pristine.tensor(site))
+            for name, site in sites.items()
+            if ids_at(name, old) != ids_at(name, new)
+        ]
+        plan = self._plane.plan(live_patches(wanted), rows)
+        require_subnormals()
+        self._write(changes, plan, wanted, rows)
 
     def _refuse_others(self) -> None:
         """Others' patches would be taken for the base's own weights, or be half written over."""
@@ -196,51 +259,41 @@ class Composer:
         return compose(own.values, site, terms_at(site.tensor, patches), own.largest)
 
     def _digest(self, site: Site) -> str:
-        key = (site.tensor, ids_at(site.tensor, self._stack))
+        folded = weight_patches(self._stack)
+        key = (site.tensor, ids_at(site.tensor, folded))
         if key not in self._digests:
-            self._digests[key] = digest_of(self._compose(site, self._stack))
+            self._digests[key] = digest_of(self._compose(site, folded))
         return self._digests[key]
 
-    def _parameters(self, sites: dict[str, Site]) -> dict[str, nn.Parameter]:
-        """The parameter of each site; one that several stored tensors share cannot be written."""
-        stored: dict[int, set[str]] = {}
-        held = dict(self._model.named_parameters(remove_duplicate=False))
-        for name, loaded in self._loaded.items():
-            stored.setdefault(id(held.get(loaded)), set()).add(name)
-        parameters: dict[str, nn.Parameter] = {}
-        for name, site in sites.items():
-            parameter = parameter_for(self._model, site)
-            names = stored.setdefault(id(parameter), set())
-            names.add(name)
-            if len(names) > 1 or parameter.is_meta:
-                raise InvalidInputError(
-                    "E112",
-                    f"{name} cannot be written in this model",
-                    expected="a parameter in memory that holds one stored tensor",
-                    found="on the meta device" if parameter.is_meta else f"tied: {sorted(names)}",
-                )
-            parameters[name] = parameter
-        return parameters
-
-    def _write(self, changes: Sequence[_Change], stack: tuple[Patch, ...]) -> None:
-        before = self._stack
+    def _write(
+        self,
+        changes: Sequence[_Change],
+        plan: Plan,
+        stack: tuple[Patch, ...],
+        rows: tuple[tuple[Patch, ...], ...],
+    ) -> None:
+        before = self._stack, self._rows
         started: list[_Change] = []
         with torch.no_grad():
             try:
                 for change in changes:
                     started.append(change)
-                    change.fold(stack)
-                self._settle(stack)
+                    change.fold(weight_patches(stack))
+                self._plane.write(plan)
+                self._settle(stack, rows)
             except BaseException:
                 for change in started:
-                    change.fold(before)
-                self._settle(before)
+                    change.fold(weight_patches(before[0]))
+                self._plane.write(self._plane.plan(live_patches(before[0]), before[1]))
+                self._settle(*before)
                 raise
 
-    def _settle(self, stack: tuple[Patch, ...]) -> None:
-        self._stack = stack
+    def _settle(self, stack: tuple[Patch, ...], rows: tuple[tuple[Patch, ...], ...]) -> None:
+        self._stack, self._rows = stack, rows
         ids = tuple(patch.id for patch in stack)
-        mark(self._model, self._weights, ids, sites_of(stack).values())
+        sites = sites_of(weight_patches(stack)).values()
+        live = [patch.id for patch in live_patches(stack)]
+        mark(self._model, self._weights, ids, sites, live)
 
 
 def _short(ids: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from patchhub.composer.update import Terms
 from patchhub.errors import ConflictError, IntegrityError, InvalidInputError
 from patchhub.fingerprint import Fingerprint
-from patchhub.kinds import weight_kind
+from patchhub.kinds import kind_of, weight_kind
 from patchhub.manifest import Site
 from patchhub.patch import Patch
 
@@ -52,6 +52,16 @@ def sites_of(patches: Sequence[Patch]) -> dict[str, Site]:
                     found=f"{site.orientation} in {patch.short}",
                 )
     return dict(sorted(sites.items()))
+
+
+def weight_patches(patches: Sequence[Patch]) -> list[Patch]:
+    """Those that change weights, in their order."""
+    return [patch for patch in patches if kind_of(patch.kind).algebra.on_weights]
+
+
+def live_patches(patches: Sequence[Patch]) -> list[Patch]:
+    """Those that act while the model runs, in their order."""
+    return [patch for patch in patches if not kind_of(patch.kind).algebra.on_weights]
 
 
 def ids_at(tensor: str, patches: Sequence[Patch]) -> tuple[str, ...]:
