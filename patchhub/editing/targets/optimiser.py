@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from patchhub.editing.passes.activations import fused_gelu
+from patchhub.editing.passes.attention import short_attention
 from patchhub.editing.passes.budget import Budget
 from patchhub.editing.passes.resume import check_length, recorded_below
 from patchhub.editing.passes.trace import seen_inputs, seen_outputs, stopped_after, unwrap
@@ -174,7 +175,8 @@ class _Search:
             sites = self._sites(batch, first)
             batch.last = self._last()
             descent = Descent(batch, sites, first.origin, self.settings, self.nll_factor)
-            results = descent.run()
+            with short_attention(self.model):
+                results = descent.run()
         found: Found = []
         for i, (delta, losses) in enumerate(zip(*results, strict=True)):
             # The last update is followed by no loss that would tell.
