@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from patchhub.composer.composer import Composer
     from patchhub.patch import Patch
     from patchhub.request import EditRequest
+    from patchhub.trainings import train
 
-__all__ = ["Composer", "EditRequest", "Patch", "check", "edit", "load"]
+__all__ = ["Composer", "EditRequest", "Patch", "check", "edit", "load", "train"]
 
 _HOMES = {
     "Composer": "patchhub.composer.composer",
@@ -23,6 +24,7 @@ _HOMES = {
     "check": "patchhub.api",
     "edit": "patchhub.api",
     "load": "patchhub.api",
+    "train": "patchhub.trainings",
 }
 
 

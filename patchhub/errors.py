@@ -172,6 +172,7 @@ CODES: dict[str, str] = {
     "E158": "model does not know the answer",
     "E159": "results do not go together",
     "E160": "no such profile of settings",
+    "E161": "trained editor is missing or of another base",
     "E162": "requests do not fit the batch",
     "E163": "slots are full",
     # E2xx integrity

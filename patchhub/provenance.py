@@ -61,6 +61,7 @@ class MethodRecord:
         templates: Digest of the context templates, if the method uses any.
         moments: Digest of the second moments' values, if the method uses any.
         corpus: What text those are from, likewise.
+        trained: Digest of the trained editor, if the method has one.
         reproduces: Where the same inputs give the same patch.
     """
 
@@ -73,11 +74,14 @@ class MethodRecord:
     templates: str | None = None
     moments: str | None = None
     corpus: CorpusRecord | None = None
+    trained: str | None = None
     reproduces: str = "same-platform"
 
     def __post_init__(self) -> None:
         for i, digest in enumerate(self.requests):
             check_digest(f"requests[{i}]", digest)
+        if self.trained is not None:
+            check_digest("trained", self.trained)
         for name, text in (("name", self.name), ("reproduces", self.reproduces)):
             if not text.strip():
                 raise wrong(name, "must not be blank", None, repr(text))
@@ -107,6 +111,7 @@ class MethodRecord:
             "templates": self.templates,
             "moments": self.moments,
             "corpus": None if self.corpus is None else self.corpus.to_json(),
+            "trained": self.trained,
         }
         return value | {name: found for name, found in optional.items() if found is not None}
 
@@ -124,6 +129,7 @@ class MethodRecord:
             "templates": row.optional(row.filled, "templates"),
             "moments": row.optional(row.filled, "moments"),
             "corpus": row.optional(lambda name: CorpusRecord.read(row.inner(name)), "corpus"),
+            "trained": row.optional(row.sha256, "trained"),
             "reproduces": row.filled("reproduces"),
         }
         row.end()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,8 @@ from torch import nn
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import METHODS as CATALOG
 from patchhub.editing.catalog import editor_names, load_editor
-from patchhub.editing.editor import EditContext, Editor, run_editor
+from patchhub.editing.editor import TRAINED, EditContext, Editor, run_editor
+from patchhub.editing.meta.train import train_editor
 from patchhub.editing.prepare import prepare_context
 from patchhub.editing.wording.tokens import target_row
 from patchhub.errors import InvalidInputError, PatchHubError
@@ -24,6 +28,7 @@ from patchhub.patch import Patch
 from patchhub.request import EditRequest, Probe, ProbeKind
 from tests.engine.editing.support import AT_END, REQUEST, TEXTS, pico_base
 from tests.engine.editing.test_isolation import numpy_state
+from tests.engine.meta import LESSONS, TINY
 
 METHODS = editor_names()
 FAMILIES = ("gpt2", "gptj", "llama")
@@ -54,11 +59,27 @@ def first(editor: Editor) -> dict[str, object]:
     return block(editor, 0)
 
 
+@cache
+def trained_in(name: str, family: str) -> Path | None:
+    """A directory with the editor that the method needs for a family, tinily trained."""
+    editor = load_editor(name)
+    if TRAINED not in editor.needs:
+        return None
+    cache = Path(tempfile.mkdtemp(prefix="patchhub-trained-"))
+    train_editor(pico_base(family), editor, LESSONS, settings=TINY, cache=cache)
+    return cache
+
+
 def context_for(editor: Editor, family: str, seed: int = 0) -> EditContext:
-    base = pico_base(family)
-    settings = first(editor)
+    base, requests = pico_base(family), [complete(editor, REQUEST)]
     return prepare_context(
-        base, editor, [complete(editor, REQUEST)], seed=seed, settings=settings, corpus=TEXTS
+        base,
+        editor,
+        requests,
+        seed=seed,
+        settings=first(editor),
+        moments_cache=trained_in(editor.name, family),
+        corpus=TEXTS,
     )
 
 
@@ -269,7 +290,12 @@ def test_half_precision_is_refused(name: str) -> None:
 def test_what_must_be_prepared_is_asked_for(name: str) -> None:
     editor = load_editor(name)
     context = EditContext(base=pico_base("gpt2"), generator=torch.Generator(), seed=0)
-    if not editor.needs & {"templates", "moments"}:
-        return
-    with pytest.raises(InvalidInputError, match="prepare_context"):
-        run_editor(editor, context, [complete(editor, REQUEST)], first(editor))
+    asked = (editor, context, [complete(editor, REQUEST)], first(editor))
+    if TRAINED in editor.needs:
+        with pytest.raises(InvalidInputError, match=f"patchhub train {name}"):
+            run_editor(*asked)
+        with pytest.raises(InvalidInputError, match=f"patchhub train {name}"):
+            prepare_context(context.base, editor, asked[2], seed=0)
+    elif editor.needs & {"templates", "moments"}:
+        with pytest.raises(InvalidInputError, match="prepare_context"):
+            run_editor(*asked)

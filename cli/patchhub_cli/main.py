@@ -23,7 +23,7 @@ from patchhub_cli.session import Session
 COMMANDS = Path(__file__).parent / "commands"
 SECTIONS = (
     ("Start", ("demo", "init", "base")),
-    ("Edit", ("methods", "locate", "edit", "add", "check")),
+    ("Edit", ("methods", "train", "locate", "edit", "add", "check")),
     ("Change a model", ("plan", "apply", "revert", "stack", "ask")),
     ("Compare methods", ("bench", "advise")),
     ("Look", ("status", "list", "find", "show", "log", "diff", "identify", "verify")),

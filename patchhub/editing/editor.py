@@ -15,7 +15,10 @@ import torch
 
 from patchhub.editing.agreement import check_agreement
 from patchhub.editing.isolation import isolated
+from patchhub.editing.meta.finding import missing
+from patchhub.editing.meta.trained import Trained
 from patchhub.editing.profiles import PROFILE, profile_values
+from patchhub.editing.ready import check_moments, check_precision, check_trained
 from patchhub.editing.settings import parse_settings, record_settings, require
 from patchhub.editing.statistics.moments import Moments
 from patchhub.editing.wording.templates import ContextTemplates
@@ -29,8 +32,8 @@ from patchhub.request import EditRequest
 Progress = Callable[[str, int, int], None]
 """Called with a phase, units done and units in all."""
 
-SUBJECT, TEMPLATES, MOMENTS = "subject", "templates", "moments"
-NEEDS = frozenset({SUBJECT, TEMPLATES, MOMENTS, "target_old"})
+SUBJECT, TEMPLATES, MOMENTS, TRAINED = "subject", "templates", "moments", "trained"
+NEEDS = frozenset({SUBJECT, TEMPLATES, MOMENTS, TRAINED, "target_old"})
 """What an editor may declare in `Editor.needs`."""
 
 
@@ -52,6 +55,7 @@ class EditContext:
         seed: What the generator was seeded with, for the record.
         templates: Context templates, if the method needs them.
         moments: Second moments of the keys, if the method needs them.
+        trained: The trained editor, if the method needs one.
         below: The patches that the model carries while it is edited, bottom first; what a method
             must remember of earlier edits is in their state, and nowhere else.
         memory: Bytes that the method may use beside the model; ``None`` for no limit.
@@ -68,6 +72,14 @@ class EditContext:
     memory: int | None = None
     dropped: list[Dropped] = field(default_factory=list)
     progress: Progress | None = None
+    trained: Trained | None = None
+
+    @property
+    def learned(self) -> Trained:
+        """The trained editor (E161 there is none)."""
+        if self.trained is None:
+            raise missing("the method")
+        return self.trained
 
     @property
     def onto(self) -> tuple[str, ...]:
@@ -103,7 +115,8 @@ class Cost:
 class Editor(Protocol):
     """One editing method; ``methods/<name>.py`` has one as ``EDITOR``.
 
-    One that decides itself between requests that contradict each other says so by ``settles``.
+    One that decides itself between requests that contradict each other says so by ``settles``; one
+    that needs a trained editor has what `patchhub.editing.meta.learner.Trainable` asks for.
 
     Attributes:
         name: The paper's name in lower case; also the file's.
@@ -149,7 +162,7 @@ def run_editor(
     Raises:
         InvalidInputError: E132 to E134, a request lacks what the method needs; E136, two requests
             contradict each other; E142, a setting or the model's dtype is wrong; E145, statistics
-            are missing.
+            are missing; E161, the trained editor is.
         IntegrityError: E149, the method left the model changed.
     """
     settings = settings_of(editor, context.base, hparams)
@@ -248,43 +261,17 @@ def method_record(
         templates=templates.digest if templates is not None else None,
         moments=moments.digest(layers) if moments is not None else None,
         corpus=moments.corpus if moments is not None else None,
+        trained=context.learned.digest if TRAINED in editor.needs else None,
     )
 
 
 def _check_context(editor: Editor, context: EditContext, settings: Any) -> None:
-    dtype = context.base.model.dtype
-    if dtype not in (torch.float32, torch.float64):
-        raise InvalidInputError(
-            "E142",
-            "edits are not computed in half precision",
-            expected="a model loaded as float32 or float64",
-            found=dtype,
-            hint="load_base(..., dtype=torch.float32); the checkpoint may be stored in any dtype",
-        )
+    base = context.base
+    check_precision(base)
     if TEMPLATES in editor.needs and context.templates is None:
         raise InvalidInputError(
             "E142", f"{editor.name} needs context templates", hint="use prepare_context"
         )
-    wanted = editor.moment_layers(context.base, settings)
-    if wanted and context.moments is not None:
-        _check_moments(context.base, context.moments)
-    have = () if context.moments is None else context.moments.layers
-    if missing := sorted(set(wanted) - set(have)):
-        raise InvalidInputError(
-            "E145",
-            f"{editor.name} needs key statistics",
-            expected=f"second moments of block {', '.join(map(str, missing))}",
-            found=f"of blocks {', '.join(map(str, have))}" if have else "none",
-            hint="use prepare_context",
-        )
-
-
-def _check_moments(base: LoadedBase, moments: Moments) -> None:
-    if moments.base != base.fingerprint.weights:
-        raise InvalidInputError(
-            "E145",
-            "these key statistics are of another base",
-            expected=f"weights {base.fingerprint.weights}",
-            found=f"weights {moments.base}",
-            hint="use prepare_context on this base",
-        )
+    if TRAINED in editor.needs:
+        check_trained(base, editor.name, context.trained)
+    check_moments(base, editor.name, editor.moment_layers(base, settings), context.moments)

@@ -36,7 +36,7 @@ from patchhub.editing.isolation import isolated
 from patchhub.editing.maker import sorted_out
 from patchhub.editing.memory import Peak
 from patchhub.editing.modes import Mode
-from patchhub.editing.prepare import check_numbers, layers_of
+from patchhub.editing.prepare import check_numbers, layers_of, trained_for
 from patchhub.editing.settings import record_settings
 from patchhub.editing.statistics.corpus import SAMPLE_BATCH, Amount, Corpus, corpus_for
 from patchhub.editing.statistics.moments import Moments, compute_moments, missing_layers
@@ -153,6 +153,8 @@ def forecast(
         context = EditContext(
             base, torch.Generator(), seed, templates, _stand_in(base, layers, record), below, memory
         )
+        trained = trained_for(base, editor, settings or {}, moments_cache)
+        context = replace(context, trained=trained)
         together = fit if mode is Mode.BATCH else middling(fit)
         trial = None if cost is None else tried(editor, context, together, chosen, cost)
         tell("measure", 3, 3)

@@ -1,4 +1,4 @@
-"""Gather what an edit needs besides the requests: templates, key statistics, a seeded generator."""
+"""Gather what an edit needs besides the requests: templates, statistics, a trained editor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from patchhub.editing.editor import (
     MOMENTS,
     TEMPLATES,
+    TRAINED,
     EditContext,
     Editor,
     Progress,
@@ -17,6 +18,8 @@ from patchhub.editing.editor import (
     settings_of,
 )
 from patchhub.editing.isolation import isolated
+from patchhub.editing.meta.finding import find_trained
+from patchhub.editing.meta.trained import Trained
 from patchhub.editing.statistics.corpus import Amount, corpus_for
 from patchhub.editing.statistics.moments import moments_of
 from patchhub.editing.wording.templates import sample_templates
@@ -49,7 +52,7 @@ def prepare_context(
         seed: Of the generator that everything random comes from.
         settings: As for `run_editor`; statistics are computed for the blocks they name, and for all
             blocks (still one pass) when settings are not given.
-        moments_cache: Directory that keeps statistics between calls.
+        moments_cache: Directory that keeps statistics and trained editors between calls.
         corpus: Texts for the statistics; without any, the model's own samples.
         statistics: How much text; see `patchhub.editing.statistics.corpus.Amount`.
         below: Patches that will lie on the model while it is edited.
@@ -59,10 +62,12 @@ def prepare_context(
     Raises:
         InvalidInputError: E132 to E134, a request; E140, templates or statistics of an
             encoder-decoder that does not say how its decoder begins; E142, a setting, the seed, the
-            memory or the amount of text; E145, the corpus is empty.
+            memory or the amount of text; E145, the corpus is empty; E161, there is no trained
+            editor.
     """
     check_requests(editor, requests)
     check_numbers(seed, memory)
+    trained = trained_for(base, editor, settings, moments_cache)
     generator = torch.Generator().manual_seed(seed)
     templates = None
     moments = None
@@ -75,7 +80,27 @@ def prepare_context(
             moments = moments_of(
                 base, text, layers, cache=moments_cache, memory=memory, progress=progress
             )
-    return EditContext(base, generator, seed, templates, moments, below, memory, progress=progress)
+    return EditContext(
+        base,
+        generator,
+        seed,
+        templates,
+        moments,
+        below,
+        memory,
+        progress=progress,
+        trained=trained,
+    )
+
+
+def trained_for(
+    base: LoadedBase, editor: Editor, settings: object | None, cache: Path | None
+) -> Trained | None:
+    """The trained editor of a cache, if the method needs one (E161 there is none)."""
+    if TRAINED not in editor.needs:
+        return None
+    wanted = settings_of(editor, base, settings).trained
+    return find_trained(cache, editor.name, base.fingerprint.weights, wanted)
 
 
 def check_numbers(seed: int, memory: int | None = None) -> None:

@@ -80,8 +80,8 @@ def load_dataset(
 
 
 def rest_of(source: str | Path, skip: int = 0, seed: int = 0) -> tuple[EditRequest, ...]:
-    """The requests of a source behind a sample of ``skip`` with this seed; see `load_dataset`."""
-    return load_dataset(source, limit=sys.maxsize, seed=seed).requests[skip:]
+    """The requests of a source without a sample of ``skip`` with this seed; see `load_dataset`."""
+    return load_dataset(source, limit=sys.maxsize if skip else None, seed=seed).requests[skip:]
 
 
 def _of_world(profile: str, limit: int | None, seed: int) -> Dataset:

@@ -12,7 +12,7 @@ from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import settings_of
 from patchhub.editing.joint import key_value_editor
 from patchhub.editing.settings import record_settings
-from patchhub.evaluation import place
+from patchhub.evaluation import place, trained
 from patchhub.evaluation.measures import measures_of
 from patchhub.evaluation.place import Data
 from patchhub.evaluation.setup import Setup
@@ -50,7 +50,8 @@ class Planner:
         self._data = data
         self._plain = tuple(range(count))
         self._setup = setup
-        self._site = {"model": str(directory), "data": str(path)}
+        editors = "" if setup.trained is None else str(setup.trained)
+        self._site = {"model": str(directory), "data": str(path), "trained": editors}
         self._base: dict[str, canonical.Json] = {
             "weights": print_.weights,
             "config": print_.config,
@@ -164,6 +165,7 @@ def _described(base: LoadedBase, setup: Setup) -> dict[str, dict[str, canonical.
     for method in dict.fromkeys((*setup.methods, *setup.joint)):
         editor = load_editor(method)
         settings = settings_of(editor, base, setup.settings.get(method))
+        settings = trained.named(editor, settings, setup.trained, base.fingerprint.weights)
         found[method] = {
             "name": method,
             "version": editor.version,

@@ -52,6 +52,7 @@ class Setup:
         device: Models lie there.
         threads: Of each process that works.
         memory: Bytes that a method may use beside the model.
+        trained: Directory of trained editors, for methods that need one.
     """
 
     models: tuple[Path, ...]
@@ -74,6 +75,7 @@ class Setup:
     device: str = "cpu"
     threads: int = 1
     memory: int | None = None
+    trained: Path | None = None
 
     def __post_init__(self) -> None:
         for what, expected, found in self._faults():

@@ -21,7 +21,7 @@ from patchhub.editing.editor import EditContext, Editor, check_requests, run_edi
 from patchhub.editing.memory import Peak
 from patchhub.editing.settings import parse_settings
 from patchhub.errors import IntegrityError, InvalidInputError, PatchHubError
-from patchhub.evaluation import place
+from patchhub.evaluation import place, trained
 from patchhub.evaluation.place import Data, Place
 from patchhub.jobs.job import Work
 from patchhub.patch import Patch
@@ -35,14 +35,17 @@ EDITS = "edits"
 
 
 def prepare(work: Work) -> None:
-    """Compute what a method needs once for a base: key statistics, templates."""
+    """Compute what a method needs once for a base: key statistics, templates; bring its editor."""
     with at(work) as (here, data):
-        _, settings = method_of(work)
+        editor, settings = method_of(work)
+        directory = Path(work.site["trained"]) if work.site.get("trained") else None
+        weights, cache = here.base.fingerprint.weights, work.out / MOMENTS
         refused = None
         began = time.perf_counter()
         with Peak(here.base.model.device) as peak:
             try:
-                context_of(work, here, data, settings, work.out / MOMENTS)
+                trained.bring(editor, settings, directory, weights, data.requests, cache)
+                context_of(work, here, data, settings, cache)
             except InvalidInputError as error:
                 refused = said(error)
         seconds = time.perf_counter() - began

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from patchhub_registry.operations.recovery import Recovered
     from patchhub_registry.operations.revert import revert as _revert
     from patchhub_registry.operations.stack_resolve import stack_resolve as _stack_resolve
+    from patchhub_registry.operations.train import train as _train
     from patchhub_registry.patches import PatchRecord
 
     Requests = str | Path | Sequence[EditRequest]
@@ -66,10 +67,12 @@ class Verbs(Questions):
         auto = _auto
         edit = _edit
         stack_resolve = _stack_resolve
+        train = _train
     else:
         auto = Late()
         edit = Late()
         stack_resolve = Late()
+        train = Late()
 
     def add(
         self,

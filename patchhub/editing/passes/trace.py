@@ -92,6 +92,24 @@ def seen_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
+def leaf_outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect the modules' outputs; gradients flow to each, whatever is frozen below."""
+    seen: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Callable[..., Tensor]:
+        def see(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            seen[name] = output if output.requires_grad else output.detach().requires_grad_()
+            return seen[name]
+
+        return see
+
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            stack.callback(module.register_forward_hook(hook(name)).remove)
+        yield seen
+
+
+@contextmanager
 def changed_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Pass the module's hidden states through ``change``, which returns a new tensor."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from patchhub.editing.passes.budget import Budget
-from patchhub.editing.passes.trace import by_row, seen_inputs
+from patchhub.editing.passes.trace import by_row, leaf_outputs, seen_inputs
 from patchhub.editing.training.labels import Labelled, LabelledBatch, longest
 from patchhub.editing.training.projections import lowest_block
 from patchhub.loading import LoadedBase
@@ -55,7 +53,7 @@ def _pass(
     """What some rows add to it, of rows that have so many labels."""
     modules = {path: module_of(base.model, path) for path in paths}
     batch = LabelledBatch(base, rows)
-    with torch.enable_grad(), seen_inputs(modules) as into, _leaves(modules) as out:
+    with torch.enable_grad(), seen_inputs(modules) as into, leaf_outputs(modules) as out:
         said = batch.run(batch.every)
         log_p = said.logits.log_softmax(-1).gather(1, said.labels[:, None])
         gradients = torch.autograd.grad(-log_p.sum() / labels, [out[path] for path in paths])
@@ -66,21 +64,3 @@ def _pass(
         )
         for path, gradient in zip(paths, gradients, strict=True)
     }
-
-
-@contextmanager
-def _leaves(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the modules' outputs; gradients flow to each, whatever is frozen below."""
-    seen: dict[str, Tensor] = {}
-
-    def hook(path: str) -> Callable[..., Tensor]:
-        def see(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            seen[path] = output if output.requires_grad else output.detach().requires_grad_()
-            return seen[path]
-
-        return see
-
-    with ExitStack() as stack:
-        for path, module in modules.items():
-            stack.callback(module.register_forward_hook(hook(path)).remove)
-        yield seen

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchhub_registry.operations import localfiles, naming, probing
+from patchhub_registry.operations import editors, localfiles, naming, probing
 from patchhub_registry.operations import statistics as moments
 from patchhub_registry.operations.task import begin
 
@@ -155,14 +155,16 @@ def measure(
     memory: int | None = None,
     mode: str = "batch",
 ) -> Forecast:
-    """What computing the edit with a method takes; reads only.
+    """What computing the edit with a method takes; only this machine's cache may be written.
 
     Raises:
         As `forecast`, where the method is the cause.
     """
     from patchhub import api
+    from patchhub.editing.catalog import load_editor
 
     weights = task.record.weights
+    editors.bring(task.registry, weights, load_editor(method))
     return api.forecast(
         base,
         method,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from patchhub.canonical import decimal
 from patchhub.errors import ConflictError
-from patchhub_registry.operations import guarding, localfiles, models, naming
+from patchhub_registry.operations import editors, guarding, localfiles, models, naming
 from patchhub_registry.operations import statistics as moments
 from patchhub_registry.operations.add import now
 
@@ -150,10 +150,11 @@ class Task:
         from patchhub.editing.catalog import load_editor
         from patchhub.editing.maker import Maker
 
-        weights = self.record.weights
+        weights, editor = self.record.weights, load_editor(method)
+        editors.bring(self.registry, weights, editor)
         return Maker.begin(
             base,
-            load_editor(method),
+            editor,
             self.requests,
             mode=mode,
             settings=settings,
