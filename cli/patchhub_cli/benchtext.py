@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from patchhub_cli.output import table
 
 if TYPE_CHECKING:
+    from patchhub.evaluation.records import Failed
     from patchhub.evaluation.results import Results
     from patchhub.evaluation.summary.lines import Knew, Line, Refused, Summary
 
@@ -31,6 +32,7 @@ def compact(results: Sequence[Results]) -> str:
         own = [line for line in summary.lines if (line.data, line.experiment, line.model) == group]
         parts.append(_table(group, own, summary, first))
     parts += [_refused(one) for one in summary.refused]
+    parts += [_failed(one) for some in results for one in some.failures]
     return "\n\n".join(parts)
 
 
@@ -79,6 +81,11 @@ def _cell(line: Line | None) -> str | None:
     if line is None:
         return None
     return f"{100 * line.value:.1f} ({100 * line.low:.0f} to {100 * line.high:.0f})"
+
+
+def _failed(one: Failed) -> str:
+    times = f" ({one.jobs} times)" if one.jobs > 1 else ""
+    return f"{one.work} on {one.model} failed ({one.experiment}){times}: {one.message}"
 
 
 def _refused(one: Refused) -> str:

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ from patchhub.evaluation.records import CaseRecord
 from patchhub.evaluation.results import PROVENANCE, RESULTS, Provenance, Results
 from patchhub.evaluation.setup import EXPERIMENTS, Setup
 from patchhub.jobs.backend import Backend
-from patchhub.jobs.run import run_jobs
+from patchhub.jobs.run import JobsFailedError, run_jobs
 from patchhub.jobs.store import JobStore
 
 JOBS, DATA = "jobs", "data"
@@ -57,7 +58,8 @@ def bench(
     Raises:
         InvalidInputError: E142, a setting; E140, E143, a model that cannot be asked.
         NotFoundError: E109, E141, E151. BusyError: E501, another run works in ``out``.
-        PatchHubError: E155, jobs failed; all others are done and kept.
+        JobsFailedError: E155, jobs failed; all others are done and kept, and the results are those
+            of them, with what failed.
     """
     if experiment not in EXPERIMENTS:
         raise InvalidInputError(
@@ -76,8 +78,12 @@ def bench(
     place.forget()  # the last of them; where the work is done, it is loaded when it is needed
     _check_names([run.planner.name for run in runs])
     jobs = {job.key: job for run in runs for job in run.jobs}
-    run_jobs(list(jobs.values()), store, backend, progress=progress, remaining=remaining)
-    results = _results(experiment, dataset, data, setup, runs)
+    failed = None
+    try:
+        run_jobs(list(jobs.values()), store, backend, progress=progress, remaining=remaining)
+    except JobsFailedError as error:
+        failed, runs = error, [replace(run, lost=error.lost) for run in runs]
+    results = _results(experiment, dataset, data, setup, runs, failed)
     results.write(out / experiment / RESULTS)
     Provenance(
         command,
@@ -88,11 +94,18 @@ def bench(
         tuple(one for run in runs for one in run.spent()),
         tuple(one for run in runs for one in run.prepared()),
     ).write(out / experiment / PROVENANCE)
+    if failed is not None:
+        raise failed
     return results
 
 
 def _results(
-    experiment: str, dataset: Dataset, data: Data, setup: Setup, runs: Sequence[Run]
+    experiment: str,
+    dataset: Dataset,
+    data: Data,
+    setup: Setup,
+    runs: Sequence[Run],
+    failed: JobsFailedError | None,
 ) -> Results:
     return Results(
         experiment,
@@ -113,6 +126,7 @@ def _results(
         tuple(row for run in runs for row in run.rows()),
         tuple(known for run in runs for known in run.known()),
         tuple(refusal for run in runs for refusal in run.refusals()),
+        tuple(one for run in runs for one in run.failures(failed.kinds)) if failed else (),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from patchhub.evaluation.reading import Edit, Reading
 from patchhub.evaluation.records import (
     COLLAPSED,
     UNEDITED,
+    Failed,
     Known,
     Prepared,
     Refusal,
@@ -42,7 +43,8 @@ class Run:
         data: What is asked, with the requests that contradict others at the end.
         count: Requests without those.
         setup: How it is run.
-        store: Holds the results; everything but `jobs` may be asked when all have theirs.
+        store: Holds the results; everything but `jobs` may be asked when the run is over.
+        lost: Keys of jobs that have none, because they or what they need failed.
     """
 
     experiment: str
@@ -51,6 +53,7 @@ class Run:
     count: int
     setup: Setup
     store: JobStore
+    lost: frozenset[str] = frozenset()
 
     @cached_property
     def readings(self) -> tuple[Reading, ...]:
@@ -75,10 +78,10 @@ class Run:
         """The numbers, of the unedited and the collapsed model first."""
         start = (self.experiment, self.planner.name)
         for method, job in ((UNEDITED, self._unedited), (COLLAPSED, self._collapse)):
-            for found in self._read(job, measuring.ROWS):
+            for found in self._read(job, measuring.ROWS) if self._done(job) else ():
                 yield Row(*start, method, 1, 0, 0, 0, "", *found)
         for reading in self.readings:
-            if reading.way not in self._makers:
+            if reading.way not in self._makers or not self._done(reading.job):
                 continue  # nothing of the method's own would be shown
             for found in self._read(reading.job, measuring.ROWS):
                 variant = reading.variant if found[0] < 0 else reading.variants.get(found[0], "")
@@ -89,13 +92,14 @@ class Run:
 
     def known(self) -> Iterator[Known]:
         """What the unedited model knew."""
-        for found in self._read(self._unedited, measuring.KNOWN):
+        done = self._done(self._unedited)
+        for found in self._read(self._unedited, measuring.KNOWN) if done else ():
             yield Known(self.planner.name, *found)
 
     def refusals(self) -> Iterator[Refusal]:
         """Each reason once, with all the requests it kept from being edited."""
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for reading, edit in self._edits:
+        for reading, edit in self._made:
             run = (reading.way.name, reading.size, reading.order, reading.seed)
             reasons = self._read(edit.job, work.MADE)["refused"]
             for case, reason in zip(edit.cases, reasons, strict=True):
@@ -110,7 +114,7 @@ class Run:
 
     def spent(self) -> Iterator[Spent]:
         """What each edit took."""
-        for reading, edit in self._edits:
+        for reading, edit in self._made:
             size = 1 if reading.way.joint else len(edit.cases)
             for seen in work.seen_of(self.store.result(edit.job.key)):
                 yield Spent(
@@ -121,12 +125,24 @@ class Run:
     def prepared(self) -> Iterator[Prepared]:
         """What each method took once, and what its patches add to answer times."""
         for way, job in self._latencies.items():
-            took = self._observed(self.planner.prepare(way.method, self.setup.seeds[0]))
+            once = self.planner.prepare(way.method, self.setup.seeds[0])
+            if not (self._done(once) and self._done(job)):
+                continue
+            took = self._observed(once)
             latency = self._observed(job)["latency"]
             yield Prepared(
                 self.planner.name, way.name, took["seconds"], took["peak_bytes"],
                 float("nan") if latency is None else latency,
             )  # fmt: skip
+
+    def failures(self, kinds: Mapping[tuple[str, str], Sequence[str]]) -> Iterator[Failed]:
+        """What failed of its jobs: the keys of all that did, by label and words."""
+        own = {job.key for job in self.jobs}
+        for (label, said), keys in sorted(kinds.items()):
+            count = len(own.intersection(keys))
+            if count:
+                name = self.planner.name
+                yield Failed(self.experiment, name, label.removeprefix(f"{name}: "), said, count)
 
     @property
     def _unedited(self) -> Job:
@@ -155,7 +171,15 @@ class Run:
     @cached_property
     def _makers(self) -> set[Way]:
         """Ways that edit this base at all."""
-        return {r.way for r, edit in self._edits if self._path(edit.job, work.PATCH).is_dir()}
+        return {r.way for r, edit in self._made if self._path(edit.job, work.PATCH).is_dir()}
+
+    @property
+    def _made(self) -> Iterator[tuple[Reading, Edit]]:
+        """Of `_edits` those that came to an end."""
+        return ((reading, edit) for reading, edit in self._edits if self._done(edit.job))
+
+    def _done(self, job: Job) -> bool:
+        return job.key not in self.lost
 
     def _path(self, job: Job, name: str) -> Path:
         return self.store.result(job.key) / name

@@ -126,6 +126,27 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """Work that failed and is to be done again; what hangs on it is not among the results.
+
+    No method's word, as a refusal is one: memory ran out, or a program has a fault.
+
+    Attributes:
+        experiment: Of the run.
+        model: Name of the base.
+        work: What it was, such as ``edit by rome``.
+        message: What the error says, with its code or type.
+        jobs: How many pieces of work failed so.
+    """
+
+    experiment: str
+    model: str
+    work: str
+    message: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What one edit took; an observation, so it stands in the provenance.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from patchhub.durable import swap_in
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.evaluation.records import CaseRecord, Known, Prepared, Refusal, Row, Spent
+from patchhub.evaluation.records import CaseRecord, Failed, Known, Prepared, Refusal, Row, Spent
 
 SCHEMA = "patchhub.results/1"
 RESULTS, PROVENANCE = "results.json", "provenance.json"
@@ -35,6 +35,7 @@ class Results:
         rows: The numbers.
         known: What the unedited models knew.
         refusals: Edits that were not made.
+        failures: Work that failed, without whose results these are.
     """
 
     experiment: str
@@ -45,6 +46,7 @@ class Results:
     rows: tuple[Row, ...]
     known: tuple[Known, ...]
     refusals: tuple[Refusal, ...] = ()
+    failures: tuple[Failed, ...] = ()
 
     def write(self, path: Path) -> None:
         """Replace the file in one step."""
@@ -56,6 +58,8 @@ class Results:
             "settings": dict(self.settings),
             **{name: _columns(kind, getattr(self, name)) for name, kind in _TABLES.items()},
         }
+        if self.failures:
+            value["failures"] = _columns(Failed, self.failures)
         swap_in(path, json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
     @classmethod
@@ -76,6 +80,7 @@ class Results:
                 dict(value["data"]),
                 dict(value["settings"]),
                 **{name: _rows(kind, value[name]) for name, kind in _TABLES.items()},
+                failures=_rows(Failed, value["failures"]) if "failures" in value else (),
             )
 
 

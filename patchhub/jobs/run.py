@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from patchhub.errors import NotFoundError, PatchHubError
 from patchhub.jobs.backend import Backend, Failure, Task
@@ -20,6 +20,49 @@ Remaining = Callable[[float], None]
 _PAUSE = 0.5
 """Seconds between two estimates, at least; they also take no more than a hundredth of the time."""
 _SHOWN = 8
+
+
+class JobsFailedError(PatchHubError):
+    """Jobs failed (E155); all that do not need them have their results.
+
+    Its data has ``failed``, a list of {key, label, error, trace}, and ``not_run``, a number.
+
+    Args:
+        plan: The jobs.
+        failures: By key.
+        not_run: Keys of those that need them.
+
+    Attributes:
+        kinds: Label and words of failures, and the keys of the jobs that failed so.
+        lost: Keys of all jobs without a result.
+    """
+
+    def __init__(
+        self, plan: Plan, failures: Mapping[str, Failure], not_run: frozenset[str]
+    ) -> None:
+        labels = {key: plan.jobs[key].label or key[:12] for key in failures}
+        kinds: dict[tuple[str, str], list[str]] = {}
+        for key, one in failures.items():
+            kinds.setdefault((labels[key], one.text), []).append(key)
+        most = Counter({kind: len(keys) for kind, keys in kinds.items()}).most_common(_SHOWN)
+        lines = [
+            f"{label}: {text}" + (f" ({n} times)" if n > 1 else "") for (label, text), n in most
+        ]
+        more = "" if len(kinds) <= _SHOWN else f"; and {len(kinds) - _SHOWN} more kinds"
+        waited = f", {len(not_run)} that need them were not run" if not_run else ""
+        super().__init__(
+            "E155",
+            f"{len(failures)} of {len(plan.jobs)} jobs failed{waited}",
+            found="; ".join(lines) + more,
+            hint="the other results are kept; run it again to try only these",
+            failed=[
+                {"key": key, "label": labels[key], "error": one.text, "trace": one.trace}
+                for key, one in failures.items()
+            ],
+            not_run=len(not_run),
+        )
+        self.kinds = kinds
+        self.lost = frozenset(failures) | not_run
 
 
 def run_jobs(
@@ -43,8 +86,7 @@ def run_jobs(
         remaining: Called now and then with the seconds that the rest will take.
 
     Raises:
-        PatchHubError: E155, jobs failed; all that do not need them have their results. Its data
-            has ``failed``, a list of {key, label, error, trace}, and ``not_run``, a number.
+        JobsFailedError: E155, jobs failed; all that do not need them have their results.
         InvalidInputError: E156, jobs need each other in a circle.
         NotFoundError: E109, a needed result is neither in the store nor made by a job.
         BusyError: E501, another run has the store.
@@ -64,7 +106,7 @@ def run_jobs(
             store.sweep()
             raise
     if run.failures:
-        raise run.error()
+        raise JobsFailedError(plan, run.failures, frozenset(run.not_run))
 
 
 class _Run:
@@ -123,28 +165,6 @@ class _Run:
                 self._remaining(seconds)
             took = time.monotonic() - now
             self._next_estimate = now + max(_PAUSE, 100 * took)
-
-    def error(self) -> PatchHubError:
-        """E155 with all that failed."""
-        labels = {key: self._plan.jobs[key].label or key[:12] for key in self.failures}
-        counts = Counter((labels[key], one.text) for key, one in self.failures.items())
-        lines = [
-            f"{label}: {text}" + (f" ({n} times)" if n > 1 else "")
-            for (label, text), n in counts.most_common(_SHOWN)
-        ]
-        more = "" if len(counts) <= _SHOWN else f"; and {len(counts) - _SHOWN} more kinds"
-        not_run = f", {len(self.not_run)} that need them were not run" if self.not_run else ""
-        return PatchHubError(
-            "E155",
-            f"{len(self.failures)} of {len(self._plan.jobs)} jobs failed{not_run}",
-            found="; ".join(lines) + more,
-            hint="the other results are kept; run it again to try only these",
-            failed=[
-                {"key": key, "label": labels[key], "error": one.text, "trace": one.trace}
-                for key, one in self.failures.items()
-            ],
-            not_run=len(self.not_run),
-        )
 
 
 def _unknown(plan: Plan, key: str) -> NotFoundError:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.evaluation.records import CaseRecord, Known, Prepared, Refusal, Row, Spent
+from patchhub.evaluation.records import CaseRecord, Failed, Known, Prepared, Refusal, Row, Spent
 from patchhub.evaluation.results import Provenance, Results
 
 ROW = Row(
@@ -36,6 +37,11 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     results.write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == results
     assert Results.read(tmp_path) == results
+    assert "failures" not in json.loads((tmp_path / "results.json").read_text())
+    failed = Failed("single", "m", "edit by rome", "E706 the process was killed by SIGKILL", 2)
+    partial = replace(results, failures=(failed,))
+    partial.write(tmp_path / "results.json")
+    assert Results.read(tmp_path) == partial
 
 
 def test_numbers_that_are_not_finite_survive_in_plain_json(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from patchhub.errors import BusyError, InvalidInputError, NotFoundError, PatchHubError
 from patchhub.jobs import Inline, Job, JobStore, run_jobs
+from patchhub.jobs.run import JobsFailedError
 from tests.jobs.work import job, number
 
 MEMORY = Path("/dev/shm")
@@ -78,10 +79,12 @@ def test_failures_stop_only_what_needs_them_and_are_tried_again(store: JobStore)
     lost = job(4, bad, good)
     lost_too, kept = job(5, lost, worse), job(6, good)
     jobs = [lost_too, lost, bad, worse, good, kept]
-    with pytest.raises(PatchHubError) as caught:
+    with pytest.raises(JobsFailedError) as caught:
         run_jobs(jobs, store, Inline())
     error = caught.value
     assert (error.code, error.exit, error.data["not_run"]) == ("E155", 1, 2)
+    assert error.lost == {one.key for one in (bad, worse, lost, lost_too)}
+    assert error.kinds["edit x", "ValueError: cannot do 1"] == [bad.key]
     assert error.what == "2 of 6 jobs failed, 2 that need them were not run"
     assert "edit x: ValueError: cannot do 1" in str(error.found)
     assert "leave: SystemExit: bye 2" in str(error.found)
@@ -91,7 +94,7 @@ def test_failures_stop_only_what_needs_them_and_are_tried_again(store: JobStore)
     assert list((store.directory / "drafts").iterdir()) == []
     mended = job(1, run="fail", label="edit x", mended="yes")
     assert mended.key == bad.key
-    with pytest.raises(PatchHubError, match="1 of 6 jobs failed, 1 that") as caught:
+    with pytest.raises(JobsFailedError, match="1 of 6 jobs failed, 1 that") as caught:
         run_jobs([mended, *jobs], store, Inline())
     assert number(result(store, lost)) == 1 + 3 + 4
 

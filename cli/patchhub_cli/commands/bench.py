@@ -53,27 +53,33 @@ _experiment(
 def _run(session: Session, experiment: str, **options: Any) -> Reply:
     session.quiet_libraries()
     from patchhub.evaluation.bench import bench
-    from patchhub.evaluation.results import PROVENANCE, RESULTS
+    from patchhub.evaluation.results import PROVENANCE, RESULTS, Results
+    from patchhub.jobs.run import JobsFailedError
 
     out: Path = options["out"]
     data = _dataset(experiment, **options)
     for place in data.skipped:
         session.warn(f"skipped {place}")
     setup = _setup(experiment, **options)
+    failed: JobsFailedError | None = None
     with session.progress() as progress, _backend(setup, options["workers"]) as backend:
-        results = bench(
-            experiment,
-            data,
-            setup,
-            out,
-            backend,
-            command=shlex.join(["patchhub", *sys.argv[1:]]),
-            progress=progress.overall,
-            remaining=progress.remaining,
-        )
+        try:
+            bench(
+                experiment,
+                data,
+                setup,
+                out,
+                backend,
+                command=shlex.join(["patchhub", *sys.argv[1:]]),
+                progress=progress.overall,
+                remaining=progress.remaining,
+            )
+        except JobsFailedError as error:  # what did not fail is written and shown all the same
+            failed = error
     files = [out / experiment / name for name in (RESULTS, PROVENANCE)]
     session.note(f"results: {files[0]}")
-    return Reply({"results": files[0], "provenance": files[1]}, compact([results]))
+    text = compact([Results.read(files[0])])
+    return Reply({"results": files[0], "provenance": files[1]}, text, failed)
 
 
 def _dataset(experiment: str, **options: Any) -> Dataset:

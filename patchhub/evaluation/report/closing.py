@@ -111,6 +111,16 @@ def keeping(kept: Sequence[Retention]) -> Iterator[Table]:
         yield table(title, ("method", *map(str, ages)), rows, folded=True)
 
 
+def failed_table(results: Sequence[Results]) -> Table:
+    """Work that failed: what hangs on it is missing everywhere."""
+    rows = [
+        plain(one.experiment, one.model, one.work, one.jobs, short(one.message, 300))
+        for some in results
+        for one in some.failures
+    ]
+    return Table("", ("experiment", "model", "work", "times", "error"), tuple(rows), words=5)
+
+
 def origins(results: Sequence[tuple[Results, Provenance]]) -> Iterator[Table]:
     """Command, date, machine, versions, data and settings of every experiment."""
     for found, took in results:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from patchhub.evaluation.report import curves, heat, points, tables
-from patchhub.evaluation.report.closing import cost_table, glance, keeping, origins
+from patchhub.evaluation.report.closing import cost_table, failed_table, glance, keeping, origins
 from patchhub.evaluation.report.document import Picture, Section, Table, plain
 from patchhub.evaluation.report.view import View, sections, views
 from patchhub.evaluation.report.words import LEGEND
@@ -52,6 +52,10 @@ def report(results: Sequence[tuple[Results, Provenance]]) -> list[Section]:
     material = Material(summary, costs, retention(found), sorted(names))
     parts = [part for i, group in enumerate(groups, 1) for part in _model(i, *group, material)]
     legend = Table("", ("word", "meaning"), tuple(plain(*pair) for pair in LEGEND), words=2)
+    failed = failed_table(found)
+    if failed.rows:
+        text = "The tables are without what hangs on it; the same command tries it again."
+        parts.append(Section(2, "Work that failed", (text,), (failed,)))
     return [
         *parts,
         Section(2, "How to read this", parts=(legend,)),
