@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.campaign import Campaign
 
-KILLS = 20
+KILLS = 8
 
 pytestmark = pytest.mark.slow
 
@@ -18,5 +18,5 @@ def test_a_kill_at_any_moment_leaves_old_or_new(tmp_path: Path) -> None:
     made.run(KILLS, at_least=0)
     assert [outcome.error for outcome in made.failures()] == []
     assert len(made.outcomes) == KILLS
-    # Which of them twenty kills meet is chance; `make crash` shows the whole histogram.
+    # Which of them so few kills meet is chance; `make crash` shows the whole histogram.
     assert {outcome.done for outcome in made.outcomes} <= {"old", "new", "same"}
