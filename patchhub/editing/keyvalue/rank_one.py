@@ -2,6 +2,8 @@
 
 What the members of ROME's family share: rows in all contexts, the target value, the statistics, the
 patch. Each member brings only its formula, an `Update`; what cannot be edited is left out.
+
+Of an encoder-decoder the encoder is edited. That is our own proposal, with no source.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class InsertSettings(TargetSettings):
     """Settings of a rank-one insertion.
 
     Attributes:
-        layer: Block to edit; ``None`` takes the one known for this model.
+        layer: Block to edit, of the stack that reads prompts; ``None`` takes the one known for this
+            model.
         covariance: Whether the direction is C⁻¹k (published) or k (what EasyEdit ships).
     """
 

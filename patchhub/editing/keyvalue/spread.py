@@ -2,7 +2,8 @@
 
 What the members of MEMIT's family share: targets optimised on the model as it is, one per subject;
 then, layer by layer, keys on the weights as far as they are written, the method's closed form, and
-the write (on a copy). Each member brings only its `Formula`.
+the write (on a copy). Each member brings only its `Formula`. Of an encoder-decoder the encoder is
+written. That is our own proposal, with no source.
 
 Source: Meng et al. 2023, arXiv:2210.07229, algorithm 1.
 """
@@ -43,8 +44,8 @@ class SpreadSettings(TargetSettings):
     """Settings of an edit spread over layers; the defaults are those published for GPT-J.
 
     Attributes:
-        layers: Blocks to write, ascending; targets are set at the last. ``None`` takes the ones
-            known for this model.
+        layers: Blocks to write, ascending, of the stack that reads prompts; targets are set at the
+            last. ``None`` takes the ones known for this model.
         contexts: Texts put in front of each prompt, besides none; the longest of those given.
     """
 

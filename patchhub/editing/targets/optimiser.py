@@ -5,6 +5,8 @@ Source: Meng et al. 2022, arXiv:2202.05262, eq. 4; loop, clamp and decay as in t
     L(δ) = mean NLL of the target  +  β KL(P_δ ‖ P_0)  +  w ‖δ‖ / ‖v₀‖²
 
 P is the next-token distribution at the subject's last token of an essence row ("<subject> is a").
+Of an encoder-decoder δ is in the encoder, the target is what the decoder says, labels shifted, and
+P is that of its first word behind the whole essence row; that is our own proposal, with no source.
 Adam on δ, at most ``steps − 1`` updates; the stop test sees the loss before the step; the clamp
 ‖δ‖ ≤ c ‖v₀‖ is outside the gradient. Where we differ from the references: ids, not decoded
 strings; the model's own head, and only where its logits are needed; many requests at once, each as

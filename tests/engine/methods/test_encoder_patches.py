@@ -173,7 +173,7 @@ def test_own_texts_are_what_the_decoder_says_to_nothing() -> None:
 
 
 def test_blocks_are_counted_where_an_edit_goes() -> None:
-    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_heads": 2, "vocab_size": 8}
+    sizes: dict[str, Any] = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_heads": 2, "vocab_size": 8}
     config = T5Config(num_layers=3, num_decoder_layers=2, **sizes)
     model = T5ForConditionalGeneration(config)
     for purpose, last in ((INSERT, 2), (SPREAD, 2), ("finetune", 1)):
