@@ -13,7 +13,8 @@ help:
 	@echo "make demo       edit a trained language model, check, commit, apply, revert; prove the bytes"
 	@echo "make test       all tests             make test-fast   the quick ones (under two minutes)"
 	@echo "make ops        a thousand random operations on each type of model in each dtype (ten minutes)"
-	@echo "make stress     two processes, 300 random operations each; 60 kills; an experiment killed ten times"
+	@echo "make stress     two processes, 300 random operations each; 60 kills; a registry killed at every step"
+	@echo "                of a change; runs of jobs killed twenty times, an experiment ten times"
 	@echo "make git-lfs    put the real git-lfs beside python (Debian, Ubuntu), for the tests that use it"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make bench      speed and memory figures (pytest-benchmark)"
@@ -34,11 +35,16 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/patchhub demo
 
+# A process per processor, and of one thread: more would wait for each other.
+WORKERS ?= logical
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+SPREAD  := -n $(WORKERS) --dist worksteal
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(PYTEST) $(SPREAD)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) $(SPREAD) -m "not slow"
 
 ops: $(STAMP)
 	PATCHHUB_TEST_OPERATIONS=1000 $(BIN)/python -m pytest -q tests/engine/composer/test_operations.py
@@ -47,6 +53,8 @@ stress: $(STAMP)
 	PATCHHUB_TEST_OPERATIONS=300 PATCHHUB_TEST_KILLS=60 $(BIN)/python -m pytest -q \
 	  tests/registry/test_concurrency.py tests/registry/test_killed.py
 	PATCHHUB_TEST_BENCH_KILLS=10 $(BIN)/python -m pytest -q tests/cli/test_bench.py
+	PATCHHUB_TEST_STRIDE=1 PATCHHUB_TEST_KILLS=20 $(BIN)/python -m pytest -q \
+	  tests/registry/test_crash.py tests/jobs/test_kill.py
 
 # The real git-lfs, for the tests that push and fetch with it; without it they are skipped.
 git-lfs: $(STAMP)
