@@ -62,6 +62,7 @@ _COMMON = (
     _file("--probes", "Questions and texts on which the model must stay as it is (JSON lines)."),
     _file("--tasks", "Questions with choices, such as PIQA's, to be chosen from by loss."),
     _file("--references", "Texts about things of which the new facts are true, for consistency."),
+    _file("--trained", "Directory of trained editors: the --out of `train --model`."),
     _WORKERS,
     _count("--threads", 1, "Of each process."),
     memory_option,

@@ -19,6 +19,7 @@ from patchhub.evaluation.setup import Setup
 from patchhub.evaluation.work import VERSION, reason
 from patchhub.jobs.job import Job
 from patchhub.loading import LoadedBase
+from patchhub.request import EditRequest
 from patchhub.scoring.scorer import ANSWER_VERSION
 
 _WORK = "patchhub.evaluation.work"
@@ -62,7 +63,7 @@ class Planner:
             "version": VERSION,
             "libraries": {name: version(name) for name in ("torch", "transformers")},
         }
-        self._methods = _described(base, setup)
+        self._methods = _described(base, setup, data.requests)
         found = measures_of(data.case(*data.requests), setup.measures)
         self._asked: dict[str, canonical.Json] = {
             "data": data.digest,
@@ -157,7 +158,9 @@ class Planner:
         )
 
 
-def _described(base: LoadedBase, setup: Setup) -> dict[str, dict[str, canonical.Json]]:
+def _described(
+    base: LoadedBase, setup: Setup, asked: Sequence[EditRequest]
+) -> dict[str, dict[str, canonical.Json]]:
     """What edits by each method depend on, beside base and requests."""
     for method in setup.joint:
         key_value_editor(load_editor(method))
@@ -165,7 +168,8 @@ def _described(base: LoadedBase, setup: Setup) -> dict[str, dict[str, canonical.
     for method in dict.fromkeys((*setup.methods, *setup.joint)):
         editor = load_editor(method)
         settings = settings_of(editor, base, setup.settings.get(method))
-        settings = trained.named(editor, settings, setup.trained, base.fingerprint.weights)
+        weights = base.fingerprint.weights
+        settings = trained.named(editor, settings, setup.trained, weights, asked)
         found[method] = {
             "name": method,
             "version": editor.version,

@@ -16,7 +16,13 @@ from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 
 
-def named(editor: Editor, settings: Any, directory: Path | None, weights: str) -> Any:
+def named(
+    editor: Editor,
+    settings: Any,
+    directory: Path | None,
+    weights: str,
+    asked: Sequence[EditRequest],
+) -> Any:
     """The settings with the trained editor's whole digest, so that jobs depend on it.
 
     Args:
@@ -24,31 +30,14 @@ def named(editor: Editor, settings: Any, directory: Path | None, weights: str) -
         settings: Of the method.
         directory: Of trained editors; None where none were given, which the first job will say.
         weights: Digest of the base's.
+        asked: What is to be edited.
 
     Raises:
-        InvalidInputError: E161, there is none, or it is not clear which one is meant.
+        InvalidInputError: E161, there is none, or it is not clear which one is meant, or it was
+            trained on some of what is asked.
     """
     if TRAINED not in editor.needs or directory is None:
         return settings
-    found = find_trained(directory, editor.name, weights, settings.trained)
-    return replace(settings, trained=found.digest)
-
-
-def bring(
-    editor: Editor,
-    settings: Any,
-    directory: Path | None,
-    weights: str,
-    asked: Sequence[EditRequest],
-    cache: Path,
-) -> None:
-    """Put the trained editor of a method, if it has one, where its edits look for it.
-
-    Raises:
-        InvalidInputError: E161, as `named`, or it was trained on some of what is ``asked``.
-    """
-    if TRAINED not in editor.needs or directory is None:
-        return
     found = find_trained(directory, editor.name, weights, settings.trained)
     known = sum(map(found.knows, asked))
     if known:
@@ -59,4 +48,14 @@ def bring(
             found=f"{known} of {len(asked)} requests among its examples",
             hint=f"patchhub train {editor.name} --data … --skip {len(asked)}",
         )
-    found.write(cache)
+    return replace(settings, trained=found.digest)
+
+
+def bring(editor: Editor, settings: Any, directory: str, weights: str, cache: Path) -> None:
+    """Put the trained editor of a method, if it has one, where its edits look for it.
+
+    Raises:
+        InvalidInputError: E161, it is not there any more.
+    """
+    if TRAINED in editor.needs and directory:
+        find_trained(Path(directory), editor.name, weights, settings.trained).write(cache)

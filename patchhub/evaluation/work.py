@@ -38,13 +38,12 @@ def prepare(work: Work) -> None:
     """Compute what a method needs once for a base: key statistics, templates; bring its editor."""
     with at(work) as (here, data):
         editor, settings = method_of(work)
-        directory = Path(work.site["trained"]) if work.site.get("trained") else None
         weights, cache = here.base.fingerprint.weights, work.out / MOMENTS
         refused = None
         began = time.perf_counter()
         with Peak(here.base.model.device) as peak:
             try:
-                trained.bring(editor, settings, directory, weights, data.requests, cache)
+                trained.bring(editor, settings, work.site.get("trained", ""), weights, cache)
                 context_of(work, here, data, settings, cache)
             except InvalidInputError as error:
                 refused = said(error)

@@ -135,6 +135,7 @@ def _setup(experiment: str, **options: Any) -> Setup:
         device=options["device"],
         threads=options["threads"],
         memory=options["memory"],
+        trained=options["trained"],
     )
 
 
