@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from patchhub.composer.slots.passes import prompts, select
+from patchhub.composer.slots.plane import state_of
 from patchhub.editing.wording.tokens import context_length, joined, pad, positions
 from patchhub.scoring import packed
 from patchhub.scoring.batching import (
@@ -102,14 +104,16 @@ class DecoderOnly:
 
     def _padded(self, rows: Sequence[Sequence[int]], counts: Sequence[int]) -> Iterator[Tensor]:
         padded = pad(rows, filler=0, device=self._model.device, left=True)
-        output = _forward(
-            self._model,
-            1 + max(counts),
-            input_ids=padded.ids,
-            attention_mask=padded.mask,
-            position_ids=positions(padded.mask),
-            use_cache=False,
-        )
+        asked = [len(row) - count for row, count in zip(rows, counts, strict=True)]
+        with prompts(state_of(self._model), asked):
+            output = _forward(
+                self._model,
+                1 + max(counts),
+                input_ids=padded.ids,
+                attention_mask=padded.mask,
+                position_ids=positions(padded.mask),
+                use_cache=False,
+            )
         for row, count in zip(output.logits, counts, strict=True):
             yield row[-1 - count : -1]
 
@@ -148,6 +152,7 @@ class _Continuation:
             return False
         index = torch.tensor(places, device=self._ids.device)
         self._cache.batch_select_indices(index)
+        select(self._cache, index)
         self._ids, self._mask = self._ids[index], self._mask[index]
         return True
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import EncoderDecoderCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
+from patchhub.composer.slots.passes import of_rows, select
+from patchhub.composer.slots.plane import state_of
 from patchhub.editing.passes.encoder import read_prompts, start_token
 from patchhub.editing.wording.tokens import context_length, pad
 from patchhub.scoring.batching import Pair, Row, by_length, check_length, tokenise
@@ -72,6 +74,9 @@ class EncoderDecoder:
         places = {given: i for i, given in enumerate(dict.fromkeys(p.given for p in pairs))}
         read, mask = read_prompts(self._model, list(places))
         index = torch.tensor([places[pair.given] for pair in pairs], device=mask.device)
+        state = state_of(self._model)
+        if state is not None:
+            state.encoded = of_rows(state.encoded, index)
         before = [(self._start, *pair.wanted[:-1]) for pair in pairs]
         shifted = pad(before, filler=self._start, device=mask.device)
         output = self._model(
@@ -124,6 +129,7 @@ class _Answers:
             return False
         index = torch.tensor(places, device=self._mask.device)
         cache.batch_select_indices(index)
+        select(cache, index)
         read = self._more["encoder_outputs"].last_hidden_state[index]
         self._more["encoder_outputs"] = BaseModelOutput(read)
         self._said, self._mask = self._said[index], self._mask[index]

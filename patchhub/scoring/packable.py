@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from patchhub.composer.slots.plane import routes_rows
 from patchhub.editing.wording.tokens import text_config
 from patchhub.scoring.batching import evaluating
 from patchhub.scoring.trie import Trie
@@ -48,11 +49,11 @@ def accepted(model: PreTrainedModel) -> frozenset[str]:
 
 
 def longest(model: PreTrainedModel) -> int:
-    """Longest row that may be packed; 0 if none.
+    """Longest row that may be packed; 0 if none, as where what acts on a row is chosen for it.
 
     Beyond the window of a layer that sees only the latest tokens, a tree's mask would show more.
     """
-    if not _packs(model):
+    if routes_rows(model) or not _packs(model):
         return 0
     found = (getattr(text_config(unwrapped(model)), name, None) for name in _WINDOWS)
     return min((size for size in found if isinstance(size, int) and size > 0), default=LONGEST)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ from patchhub.errors import InvalidInputError
 
 _ROUTES: Final = "patchhub_routes"
 """Name of the cache's attribute."""
+
+
+Routes: TypeAlias = dict[str, tuple[Tensor, Tensor]]
+"""What gates chose for each row, by their path: a key and a block, -1 for none."""
 
 
 class Pass:
@@ -34,6 +38,8 @@ class Pass:
         last: Column of the prompt's last token, (rows,), while a prompt is read; else none.
         choices: What each gate chose for each row: its key and its block, both (rows,), -1 for
             none.
+        encoded: What gates in an encoder chose for the rows that it read last; its decoder's rows
+            begin with that.
     """
 
     def __init__(self) -> None:
@@ -44,8 +50,8 @@ class Pass:
         self.rows = 1
         self.real: Tensor | None = None
         self.last: Tensor | None = None
-        self.choices: dict[str, tuple[Tensor, Tensor]] = {}
-        self.encoded: dict[str, tuple[Tensor, Tensor]] = {}
+        self.choices: Routes = {}
+        self.encoded: Routes = {}
 
     def chosen(self, gate: str, rows: int) -> tuple[Tensor, Tensor] | None:
         """What a gate chose for each row that a module is given, if it chose."""
@@ -173,10 +179,22 @@ def prompts(state: Pass | None, lengths: Sequence[int]) -> Iterator[None]:
 
 def select(cache: Cache, rows: Tensor) -> None:
     """Keep the routes of some rows, as `Cache.batch_select_indices` keeps the rows themselves."""
-    kept: Mapping[str, tuple[Tensor, Tensor]] = getattr(cache, _ROUTES, None) or {}
+    kept: Routes = getattr(cache, _ROUTES, None) or {}
     if kept:
-        chosen = {gate: (key[rows], block[rows]) for gate, (key, block) in kept.items()}
-        setattr(cache, _ROUTES, chosen)
+        setattr(cache, _ROUTES, of_rows(kept, rows))
+
+
+def of_rows(routes: Routes, rows: Tensor) -> Routes:
+    """Routes of some rows, in their order."""
+    return {gate: (key[rows], block[rows]) for gate, (key, block) in routes.items()}
+
+
+def joined(parts: Sequence[Routes]) -> Routes:
+    """Routes of the rows of several passes, one after the other."""
+    return {
+        gate: (torch.cat([p[gate][0] for p in parts]), torch.cat([p[gate][1] for p in parts]))
+        for gate in parts[0]
+    }
 
 
 def _goes_on(cache: Any, tokens: int) -> bool:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from patchhub.composer.slots.passes import joined
+from patchhub.composer.slots.plane import state_of
 from patchhub.editing.wording.tokens import pad
 from patchhub.errors import InvalidInputError
 
@@ -29,12 +31,12 @@ def read_prompts(
     given = pad(rows, filler=0, device=model.device)
     size = size or max(1, _READ // given.ids.shape[1])
     encoder: Any = model.get_encoder()
-    parts = [
-        encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        for ids, mask in zip(
-            torch.split(given.ids, size), torch.split(given.mask, size), strict=True
-        )
-    ]
+    state, parts, routes = state_of(model), [], []
+    for ids, mask in zip(torch.split(given.ids, size), torch.split(given.mask, size), strict=True):
+        parts.append(encoder(input_ids=ids, attention_mask=mask).last_hidden_state)
+        routes.append({} if state is None else state.encoded)
+    if state is not None:
+        state.encoded = joined(routes)
     return torch.cat(parts), given.mask
 
 

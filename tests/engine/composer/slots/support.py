@@ -112,11 +112,17 @@ def values_on(
 
 
 def blocks_on(
-    base: LoadedBase, gate: str, others: Sequence[str], texts: Sequence[str], *, seed: int = 0
+    base: LoadedBase,
+    gate: str,
+    others: Sequence[str],
+    texts: Sequence[str],
+    *,
+    seed: int = 0,
+    **inputs: Any,
 ) -> Patch:
     """A codebook whose keys choose low-rank blocks of other modules, one block for each text."""
     make = torch.Generator().manual_seed(seed)
-    keys = torch.stack([key_of(base, gate, text) for text in texts])
+    keys = torch.stack([key_of(base, gate, text, **inputs) for text in texts])
     payload = {
         gate: {
             "keys": keys,

@@ -42,14 +42,13 @@ def acting(base: LoadedBase, patches: Sequence[Patch]) -> list[tuple[Any, str, A
     """What the reference is to do at which module, in the order in which hooks run."""
     found: list[tuple[Any, str, Any]] = []
     names = sorted({name for patch in patches for name in patch.payload})
-    books: list[Patch] = []
+    books = [p for p in patches if any("radius" in roles for roles in p.payload.values())]
     for name in names:
         module = base.model.get_submodule(name.removesuffix(".weight"))
         if changes := roles_at(patches, name, "threshold"):
             found.append((module, "changes", changes))
-        if rows := [p for p in patches if "radius" in p.payload.get(name, {})]:
-            books = rows
-            found.append((module, "books_here", [dict(p.payload[name]) for p in rows]))
+        if rows := roles_at(books, name, "radius"):
+            found.append((module, "books_here", rows))
         ranks = [
             (number, dict(patch.payload[name]))
             for number, patch in enumerate(books)
