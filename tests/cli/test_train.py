@@ -69,6 +69,14 @@ def test_without_a_registry_python_finds_what_the_command_trained(
     assert fewer["outcome"]["examples"] == made["outcome"]["examples"] - 1
 
 
+def test_methods_tells_the_settings_of_the_training(data: Data, run: Run) -> None:
+    shown = data("methods", "mend")
+    assert shown["needs"] == ["trained"]
+    assert shown["training"]["patience"] == {"default": 2000, "type": "int"}
+    assert "setting of `train`" in run("methods", "mend").stdout
+    assert "training" not in data("methods", "ft")
+
+
 def test_where_it_goes_is_said_in_one_way(
     registry: Path, base: Path, lessons: Path, run: Run
 ) -> None:

@@ -66,12 +66,17 @@ def _one(name: str) -> Reply:
     plugin = METHODS.plugin(name)
     data = _fields(editor)
     data["plugin"] = None if plugin is None else f"{plugin.distribution} {plugin.version}"
-    values = record_settings(editor.hparams())
-    types = {field.name: str(field.type) for field in fields(editor.hparams)}
-    data["settings"] = {n: {"default": v, "type": types[n]} for n, v in values.items()}
-    about = [(label, _shown(value)) for label, value in data.items() if label != "settings"]
-    rows = [(n, _shown(value), types[n]) for n, value in values.items()]
-    text = f"{pairs(about)}\n\n{table(('setting', 'default', 'type'), rows)}"
+    text = pairs([(label, _shown(value)) for label, value in data.items()])
+    kinds = {"settings": editor.hparams, "training": getattr(editor, "training", None)}
+    for label, kind in kinds.items():
+        if kind is None:
+            continue
+        values = record_settings(kind())
+        types = {field.name: str(field.type) for field in fields(kind)}
+        data[label] = {n: {"default": v, "type": types[n]} for n, v in values.items()}
+        rows = [(n, _shown(value), types[n]) for n, value in values.items()]
+        head = "setting" if label == "settings" else "setting of `train`"
+        text += "\n\n" + table((head, "default", "type"), rows)
     found = profiles(name)
     data["profiles"] = [
         {"name": p.name, "source": p.source, "comment": p.comment, "models": p.models}

@@ -134,7 +134,9 @@ class Transforms(nn.Module):
         matrices = {path: weight_matrix(module_of(base.model, path)) for path in paths}
         shapes = {path: (one.shape[1], one.shape[0]) for path, one in matrices.items()}
         found = cls(shapes, rank, rate, descent, generator)
-        return found.to(base.model.device, base.model.dtype)
+        for parameter in found.parameters():  # statistics stay float64
+            parameter.data = parameter.data.to(base.model.dtype)
+        return found.to(base.model.device)
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext, run_editor
 from patchhub.editing.meta import loop
@@ -20,6 +21,7 @@ from patchhub.editing.meta.material import Material
 from patchhub.editing.meta.train import train_editor
 from patchhub.editing.meta.trained import Trained
 from patchhub.editing.prepare import prepare_context
+from patchhub.editing.training.labels import LabelledBatch, labelled
 from patchhub.errors import InvalidInputError, PatchHubError
 from patchhub.request import EditRequest
 from tests.engine.editing.support import MIDDLE, REQUEST, pico_base
@@ -122,6 +124,20 @@ def test_training_learns() -> None:
     losses = {step: float(loss) for step, loss in history}
     assert losses[int(str(trained.outcome["step"]))] < 0.85 * losses[5]
     assert trained.outcome["step"] == min(history, key=lambda one: float(one[1]))[0]
+
+
+def test_an_encoder_decoder_learns_and_is_edited() -> None:
+    base = pico_base("t5")
+    trained = train_editor(base, EDITOR, LESSONS, settings=TINY)
+    context = EditContext(base, torch.Generator(), 0, trained=trained)
+    patch = run_editor(EDITOR, context, [REQUEST])
+    assert all(site.tensor.startswith("decoder.") for site in patch.manifest.sites)
+    row = LabelledBatch(base, [labelled(base, REQUEST)])
+    before = row.run(row.every).logits
+    with Composer.over(base).applied(patch):
+        after = row.run(row.every)
+    gain = (after.logits.log_softmax(-1) - before.log_softmax(-1)).gather(1, after.labels[:, None])
+    assert float(gain.sum()) > 0.01
 
 
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:

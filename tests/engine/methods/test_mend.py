@@ -39,6 +39,7 @@ from tests.reference.mend_reference import (
 EDITOR = load_editor("mend")
 REQUESTS = [REQUEST, MIDDLE, AT_END]
 PARTS = ("mlp_in", "mlp_out")
+PATHS = ["transformer.h.1.mlp.c_fc", "transformer.h.1.mlp.c_proj"]
 
 
 def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-9) -> bool:
@@ -135,6 +136,9 @@ def test_statistics_are_those_of_all_rows_however_they_came() -> None:
         seen.see(some)
     mean, deviation = statistics(rows)
     assert close(seen.normalised(rows), (rows - mean) / (deviation + 1e-7), 1e-12)
+    network = Transforms.over(pico_base("gpt2"), PATHS, 4, 0.1, True, torch.Generator())
+    assert {one.dtype for one in network.parameters()} == {torch.float32}
+    assert network.network("32x128").seen.mean.dtype == torch.float64
     held = {name: one.clone() for name, one in seen.state_dict().items()}
     seen.normalised(rows + 1)
     assert all(torch.equal(one, held[name]) for name, one in seen.state_dict().items())
