@@ -18,7 +18,7 @@ from patchhub.editing.statistics.moments import content_key, moments_of
 from patchhub.errors import InvalidInputError
 from patchhub.request import EditRequest
 from tests.engine.editing.support import AT_END, MIDDLE, REQUEST, TEXTS, pico_base
-from tests.test_editor_contract import complete, first, snapshot
+from tests.test_editor_contract import complete, first, snapshot, trained_in
 
 CHOOSE = {"kn"}
 """Methods that choose other sites for each request: of several, sizes are an estimate."""
@@ -33,6 +33,7 @@ def foreseen(name: str, requests: list[EditRequest], **settings: object) -> Fore
         [complete(editor, request) for request in requests],
         seed=3,
         settings={**first(editor), **settings},
+        moments_cache=trained_in(name, "gpt2"),
         corpus=TEXTS,
     )
 
@@ -46,7 +47,8 @@ def test_sizes_are_those_of_the_real_patch(name: str, requests_: list[EditReques
     settings = {} if steps is None else {steps: 11}
     found = foreseen(name, requests_, **settings)
     values = {**first(editor), **settings}
-    context = prepare_context(base, editor, requests_, seed=3, settings=values, corpus=TEXTS)
+    given: dict[str, Any] = {"settings": values, "moments_cache": trained_in(name, "gpt2")}
+    context = prepare_context(base, editor, requests_, seed=3, corpus=TEXTS, **given)
     real = run_editor(editor, context, requests_, values)
     sizes = {file: len(data) for file, data in real.files().items()}
     if name in CHOOSE and len(requests_) > 1:
