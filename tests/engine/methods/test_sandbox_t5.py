@@ -1,4 +1,4 @@
-"""What the direct methods do to a trained encoder-decoder, asked to say the answer itself."""
+"""What methods do to a trained encoder-decoder, asked to say the answer itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
-from patchhub.editing.editor import EditContext, run_editor
+from patchhub.editing.editor import run_editor
+from patchhub.editing.prepare import prepare_context
 from patchhub.evaluation.datasets import load_dataset
 from patchhub.loading import LoadedBase, load_base
 from patchhub.scoring.protocols import Protocol
@@ -29,7 +29,15 @@ def _base() -> LoadedBase:
 
 
 @pytest.mark.parametrize(
-    ("method", "least"), [("ft", COUNT), ("lora", COUNT), ("locft_bf", COUNT), ("ultraedit", 4)]
+    ("method", "least"),
+    [
+        ("ft", COUNT),
+        ("lora", COUNT),
+        ("locft_bf", COUNT),
+        ("ultraedit", 4),
+        ("rome", 4),
+        ("memit", 6),
+    ],
 )
 def test_new_facts_are_said_with_the_settings_of_the_checkpoint(method: str, least: int) -> None:
     base = _base()
@@ -40,8 +48,9 @@ def test_new_facts_are_said_with_the_settings_of_the_checkpoint(method: str, lea
         answers = Scorer(base.model, base.tokenizer).ask(questions, Protocol.GENERATION)
         return sum(bool(answer.correct) for answer in answers)
 
-    context = EditContext(base=base, generator=torch.Generator().manual_seed(0), seed=0)
-    patch = run_editor(load_editor(method), context, requests)
+    editor = load_editor(method)
+    context = prepare_context(base, editor, requests, seed=0, settings={})
+    patch = run_editor(editor, context, requests)
     assert right() == 0
     with Composer.over(base).applied(patch):
         assert right() >= least
