@@ -40,7 +40,10 @@ def load(
     dtype: torch.dtype | None = None,
     device: str = "cpu",
 ) -> PreTrainedModel:
-    """A base model with the patches of a stack folded into its weights.
+    """A base model with the patches of a stack: in its weights, or live in slots of its modules.
+
+    It is an ordinary model of transformers; ``generate`` heeds live patches in batches, padded on
+    either side, with a cache, when sampling and under beam search.
 
     Args:
         base: Directory of the base.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from patchhub.composer.exact_sum import compose
-from patchhub.composer.stack import sites_of, terms_at
+from patchhub.composer.stack import sites_of, terms_at, weight_patches
 from patchhub.kinds.storage import digest_of, from_bytes
 from patchhub.patch import Patch
 from patchhub.tensorfile import CheckpointFiles, read_bytes
@@ -27,12 +27,14 @@ class Composed:
     def tensor(self, name: str, patches: Sequence[Patch]) -> Tensor:
         """A tensor as the base's file would hold it, in its stored dtype and layout.
 
+        Patches that act while the model runs are no part of it.
+
         Raises:
             InvalidInputError: E112, it cannot be patched.
         """
         header = self._base.tensors[name]
         pristine = from_bytes(header.dtype, header.shape, read_bytes(header))
-        terms = terms_at(name, patches)
+        terms = terms_at(name, weight_patches(patches))
         return compose(pristine, sites_of(patches)[name], terms) if terms else pristine
 
     def digest(self, name: str, patches: Sequence[Patch]) -> str:

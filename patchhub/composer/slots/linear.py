@@ -64,12 +64,15 @@ class LiveLinear(Live):
 
     def _low_rank(self, x: Tensor, y: Tensor) -> Tensor:
         """Y + B ((A x) ⊙ w), w being 1 for the ranks that a row has."""
-        on = self.live_owner < 0
-        for gate in self.live_state.gates:
-            chosen = self.live_state.chosen(gate, len(x))
-            if chosen is not None:
-                on = on | (self.live_owner == chosen[1][:, None])
-        weight = self.live_state.of_set(self.live_mask, len(x)) * on
+        state = self.live_state
+        weight = state.of_set(self.live_mask, len(x))
+        if state.gates:
+            on = self.live_owner < 0
+            for gate in state.gates:
+                chosen = state.chosen(gate, len(x))
+                if chosen is not None:
+                    on = on | (self.live_owner == chosen[1][:, None])
+            weight = weight * on
         inner = (x.to(self.live_down.dtype) @ self.live_down.T) * weight[:, None]
         return _where(weight.ne(0).any(1), y, inner @ self.live_up.T)
 

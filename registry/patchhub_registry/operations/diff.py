@@ -162,13 +162,14 @@ class _Measure:
 
     def _norms(self, tensor: str) -> Norms:
         from patchhub.composer.difference import norm
+        from patchhub.composer.stack import weight_patches
         from patchhub.kinds import weight_kind
 
         def terms(patches: Sequence[Patch], sign: int, but: Sequence[Patch] = ()) -> list[Any]:
             left_out = {patch.id for patch in but}
             return [
                 (sign, weight_kind(patch.kind), patch.payload[tensor])
-                for patch in patches
+                for patch in weight_patches(patches)
                 if tensor in patch.payload and patch.id not in left_out
             ]
 

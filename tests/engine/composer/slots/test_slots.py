@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from patchhub.checkpoint.change import materialise
 from patchhub.composer.composer import Composer
 from patchhub.composer.slots.plane import routes_rows, state_of
 from patchhub.composer.slots.room import Room
@@ -159,6 +160,16 @@ def test_what_cannot_be_live_is_refused(gpt2: LoadedBase, tmp_path: Path) -> Non
     with pytest.raises(InvalidInputError, match="neurons cannot be added here"):
         Composer.over(opt).apply(flat)
     assert composer.stack == ()
+
+
+def test_a_checkpoint_cannot_hold_what_acts_live(gpt2: LoadedBase, tmp_path: Path) -> None:
+    for patch in (neurons_on(gpt2, tensor_of(gpt2)), values_on(gpt2, tensor_of(gpt2), PROMPTS[:1])):
+        with pytest.raises(InvalidInputError, match="do not change weights") as caught:
+            materialise(tmp_path / "out", gpt2.directory, gpt2.fingerprint, [patch])
+        assert caught.value.code == "E112"
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.patchhub").exists()
+    assert Composer.over(gpt2).realised(patch) == {}
 
 
 def test_models_say_whether_rows_of_a_batch_may_differ(gpt2: LoadedBase) -> None:
