@@ -14,16 +14,19 @@ from pathlib import Path
 import pytest
 
 from patchhub.evaluation.results import Provenance, Results
+from tests.cli.conftest import Run
 
-SMALL = ("--edits", "6", "--methods", "ft", "--measures", "reliability,locality", "--workers", "2")
+SMALL = ("--edits", "4", "--methods", "ft", "--measures", "reliability", "--workers", "2")
 QUICK = ("--protocols", "generation,likelihood", "--seeds", "0,1")
 KILLS = int(os.environ.get("PATCHHUB_TEST_BENCH_KILLS", "2"))
 
 
-def _bench(out: Path, *more: str) -> list[str]:
-    program = "from patchhub_cli.main import main; main()"
-    words = ("bench", "batch", "--sizes", "1,3", "--out", str(out), *SMALL, *QUICK, *more)
-    return [sys.executable, "-c", program, *words]
+def _words(out: Path, *more: str) -> tuple[str, ...]:
+    return ("bench", "batch", "--sizes", "1,3", "--out", str(out), *SMALL, *QUICK, *more)
+
+
+def _bench(out: Path) -> list[str]:
+    return [sys.executable, "-c", "from patchhub_cli.main import main; main()", *_words(out)]
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -44,8 +47,8 @@ def test_an_experiment_prints_a_table_and_writes_its_files(
 ) -> None:
     place, shown, _ = whole
     assert "batch on sandbox-gpt2, sandbox, generation" in shown
-    assert "of 6 old answers the unedited model knew 6 by generation, 6 by likelihood" in shown
-    assert "of 6 new answers it gave 0 by generation, 0 by likelihood" in shown
+    assert "of 4 old answers the unedited model knew 4 by generation, 4 by likelihood" in shown
+    assert "of 4 new answers it gave 0 by generation, 0 by likelihood" in shown
     assert {line.split()[0] for line in shown.splitlines()[5:]} == {"collapsed", "ft", "unedited"}
     results = Results.read(place)
     assert {row.seed for row in results.rows if row.method == "ft"} == {0, 1}
@@ -73,17 +76,15 @@ def test_a_run_killed_at_random_points_ends_in_the_same_file(
     assert (tmp_path / "batch/results.json").read_bytes() == (place / "results.json").read_bytes()
 
 
-def test_mistyped_words_are_usage_errors(tmp_path: Path) -> None:
+def test_mistyped_words_are_usage_errors(run: Run, tmp_path: Path) -> None:
     for words, said in (
         (("--set", "ft.lr"), "KEY=VALUE"),
         (("--set", "lr=1"), "METHOD.KEY=VALUE"),
         (("--protocols", "telepathy"), "telepathy"),
         (("--seeds", "a"), "whole numbers"),
     ):
-        command = [*_bench(tmp_path), *words]
-        found = subprocess.run(command, capture_output=True, text=True)
-        assert found.returncode == 2
+        found = run(*_words(tmp_path, *words))
+        assert found.exit_code == 2
         assert said in found.stderr
-    command = [*_bench(tmp_path), "--data", "no.json", "--json"]
-    found = subprocess.run(command, capture_output=True, text=True)
+    found = run(*_words(tmp_path, "--data", "no.json", "--json"))
     assert json.loads(found.stdout)["error"]["code"] == "E109"

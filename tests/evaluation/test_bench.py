@@ -23,6 +23,8 @@ from patchhub.scoring.consistency import References
 from patchhub.scoring.protocols import Protocol
 from tests.evaluation import ROOT
 
+pytestmark = pytest.mark.slow
+
 EDITS = 6
 T5 = ROOT / "tests/models/sandbox-t5"
 SETUP = Setup(
@@ -138,7 +140,8 @@ def test_a_finished_experiment_is_not_done_again(single: Results, data: Dataset,
 def test_batches_share_single_edits_and_cover_every_case(
     single: Results, data: Dataset, out: Path
 ) -> None:
-    results = bench("batch", data, SETUP, out, Inline())
+    setup = replace(SETUP, measures=("reliability",))
+    results = bench("batch", data, setup, out, Inline())
     by_size = defaultdict(list)
     for row in _rows(results, "ft", "reliability.target"):
         by_size[row.size].append(row)
@@ -197,7 +200,13 @@ def test_a_request_that_a_method_refuses_is_left_out_of_its_batch(
 ) -> None:
     vague = EditRequest("The person was born in", "Oslo", id="vague")
     few = replace(data, requests=(*data.requests[:2], vague))
-    setup = replace(SETUP, methods=("rome",), sizes=(3,), settings={"rome": {"steps": 2}})
+    setup = replace(
+        SETUP,
+        methods=("rome",),
+        sizes=(3,),
+        measures=("reliability",),
+        settings={"rome": {"steps": 2}},
+    )
     results = bench("batch", few, setup, tmp_path, Inline())
     (refusal,) = results.refusals
     assert (refusal.code, refusal.cases) == ("E134", (2,))

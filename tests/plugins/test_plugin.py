@@ -12,7 +12,18 @@ from tests.plugins.conftest import PROJECT, ROOT, Python
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = ("-c", "from patchhub_cli.main import main; main()")
+COMMANDS = """\
+import json, sys
+from click.testing import CliRunner
+from patchhub_cli.main import main
+
+said = []
+for words in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(main, ["--json", *words])
+    assert result.exit_code == 0, result.output
+    said.append(json.loads(result.stdout)["data"])
+print(json.dumps(said))
+"""
 POLICY = """\
 schema = 1
 version = 1
@@ -65,31 +76,27 @@ def test_an_edit_with_the_plugins_method_and_check(python: Python, tmp_path: Pat
     (tmp_path / "probes.jsonl").write_text('{"prompt": "The capital of Norway is"}\n')
     (tmp_path / "born.json").write_text(json.dumps(REQUEST))
 
-    def patchhub(*arguments: str | Path) -> dict[str, object]:
-        run = python(*PROGRAM, "-C", tmp_path / "registry", "--json", *arguments)
-        assert run.returncode == 0, run.stdout + run.stderr
-        found: dict[str, object] = json.loads(run.stdout)["data"]
-        return found
-
-    registry = tmp_path / "registry"
-    registry.mkdir()
-    patchhub("init", registry, "--policy", tmp_path / "policy.toml")
-    patchhub("base", "add", "pico", base, "--probes", tmp_path / "probes.jsonl")
-    made = patchhub("edit", "one_step", "../born.json", "--name", "born")
+    registry, born = tmp_path / "registry", tmp_path / "born.json"
+    here = ("-C", registry)
+    commands = (
+        ("init", registry, "--policy", tmp_path / "policy.toml"),
+        (*here, "base", "add", "pico", base, "--probes", tmp_path / "probes.jsonl"),
+        (*here, "edit", "one_step", born, "--name", "born"),
+        (*here, "show", "born"),
+        (*here, "verify"),
+    )
+    run = python("-c", COMMANDS, json.dumps([[str(word) for word in c] for c in commands]))
+    assert run.returncode == 0, run.stdout + run.stderr
+    _, _, made, shown, _ = json.loads(run.stdout)
     verdict = made["verdict"]
-    assert isinstance(verdict, dict)
     assert verdict["checks"]["leakage"] == 1
     (leakage,) = [m for m in verdict["measurements"] if m["check"] == "leakage"]
     assert leakage["measure"] == "elsewhere"
     assert 0 < leakage["n"] <= 3
-    shown = patchhub("show", "born")
     record, manifest = shown["record"], shown["manifest"]
-    assert isinstance(record, dict)
-    assert isinstance(manifest, dict)
     assert record["libraries"]["patchhub-onestep"] == "0.1.0"
     assert manifest["kind"] == "low_rank"
     assert manifest["method"]["name"] == "one_step"
-    patchhub("verify")
 
 
 def test_the_contract_holds_for_the_plugins_method(python: Python) -> None:
