@@ -19,7 +19,7 @@ help:
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make bench      speed and memory figures (pytest-benchmark)"
 	@echo "make experiments  single edits, batches and sequences by every method on the three sandbox models"
-	@echo "                (about two hours on two cores; goes on where it was stopped), then a report"
+	@echo "                (some hours on two cores; goes on where it was stopped), then a report"
 	@echo "make crash      300 kills of running commands at random moments; each leaves old or new"
 	@echo "make sandbox    train the embedded model again from its seed (about an hour on two cores);"
 	@echo "                MODEL=sandbox-llama or sandbox-t5 trains another"
@@ -74,13 +74,17 @@ bench: $(STAMP)
 crash: $(STAMP)
 	$(BIN)/python -m tests.crash
 
-SANDBOX := --model patchhub/sandbox/models/sandbox-gpt2 --model tests/models/sandbox-llama \
-           --model tests/models/sandbox-t5
+BASES   := patchhub/sandbox/models/sandbox-gpt2 tests/models/sandbox-llama tests/models/sandbox-t5
 RESULTS ?= results
+SANDBOX := $(BASES:%=--model %) --out $(RESULTS) --trained $(RESULTS)/editors
+MEND    := --set rank=256 --set lr=1e-5 --set rate_lr=2e-5 --set kept=2 --set steps=300 \
+           --set every=50 --set patience=150 --set held=60
 experiments: $(STAMP)
-	$(BIN)/patchhub bench single $(SANDBOX) --out $(RESULTS)
-	$(BIN)/patchhub bench batch $(SANDBOX) --out $(RESULTS)
-	$(BIN)/patchhub bench sequential $(SANDBOX) --out $(RESULTS)
+	for base in $(BASES); do $(BIN)/patchhub train mend --model $$base --data sandbox --skip 200 \
+	  --out $(RESULTS)/editors $(MEND) || exit 1; done
+	$(BIN)/patchhub bench single $(SANDBOX)
+	$(BIN)/patchhub bench batch --sizes 1,10,100,200 $(SANDBOX)
+	$(BIN)/patchhub bench sequential --joint memit,alphaedit $(SANDBOX)
 	$(BIN)/patchhub bench report $(RESULTS) --to $(RESULTS)/report
 
 sandbox: $(STAMP)
