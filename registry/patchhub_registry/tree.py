@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +60,10 @@ def write_trees(git: Git, objects: Objects, commit: str, blobs: Mapping[str, str
         try:
             return _write(process, objects, f"{commit}^{{tree}}" if commit else "", root, "")
         except BrokenPipeError as error:
-            complaint = pipes(process)[2].read()
+            orders, _, complaints = pipes(process)
+            complaint = complaints.read()
+            with suppress(BrokenPipeError):  # what is still buffered reaches no one
+                orders.close()
             raise git.failure("mktree", process.wait(), complaint) from error
 
 

@@ -7,13 +7,16 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from patchhub.errors import PatchHubError
 from patchhub_registry import Registry
+from patchhub_registry.git import Git
 from tests.registry import crashing
 from tests.registry.support import add, git, status
 
@@ -109,6 +112,25 @@ def test_a_git_of_ours_is_killed(
     assert leftovers(registry.root) == []
     assert status(registry.root) == ""
     assert registry.verify().ok
+
+
+def test_a_git_of_ours_is_killed_before_it_is_told_anything(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Git.start
+
+    def dying(self: Git, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
+        process = start(self, *arguments, **more)
+        if arguments[0] == "mktree":
+            process.kill()
+            process.wait()
+        return process
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Git, "start", dying)
+        with pytest.raises(PatchHubError, match="killed by signal 9"):
+            add(registry, "one")
+    assert add(registry, "one") == "demo@1"
 
 
 def test_init_is_repeated_after_a_git_of_it_was_killed(
