@@ -1,4 +1,4 @@
-"""What a model in memory says about the patches in its weights.
+"""What a model in memory says about the patches on it.
 
 The mark is the model's own ``save_pretrained``: it saves as always and writes beside the weights
 which model they are. As an attribute of the model it goes with its copies and pickles.

@@ -153,7 +153,7 @@ def _check_gate(site: Site, roles: Roles, d_out: int, d_in: int) -> None:
 
 
 def _check_low_rank(site: Site, roles: Roles, d_out: int, d_in: int) -> None:
-    rank = len(roles[OWNER]) if KEYS in roles else rows.count(site, OWNER, roles)
+    rank = roles[OWNER].numel() if KEYS in roles else rows.count(site, OWNER, roles)
     check_shape(site, OWNER, roles[OWNER], (rank,))
     check_shape(site, DOWN, roles[DOWN], (rank, d_in))
     check_shape(site, UP, roles[UP], (d_out, rank))

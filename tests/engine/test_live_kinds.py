@@ -110,6 +110,7 @@ DAMAGED = [
     (Kind.CODEBOOK, lambda: {GATE: blocks()[GATE]}),
     (Kind.CODEBOOK, lambda: {LATER: blocks()[LATER]}),
     (Kind.CODEBOOK, lambda: changed(blocks(), LATER, "owner", ints(1, 0, 0))),
+    (Kind.CODEBOOK, lambda: {GATE: {**blocks()[GATE], **blocks()[LATER], "owner": ints(0)[0]}}),
     (Kind.CODEBOOK, lambda: changed(change(), GATE, "index", ints(0, 0, 2))),
     (Kind.CODEBOOK, lambda: changed(change(), GATE, "index", ints(0, 1, 20))),
     (Kind.CODEBOOK, lambda: changed(change(), GATE, "threshold", torch.zeros(1))),

@@ -21,8 +21,8 @@ def resolved(keys: Tensor, radius: Tensor, group: Tensor) -> Tensor:
     """Radii (c,) float64 in which keys that want different things leave each other their halves.
 
     εᵢ = min(ε⁰ᵢ, min over j of another group of ‖kᵢ − kⱼ‖/2 − 10⁻⁵). It depends on the set of keys
-    only, never enlarges a radius, and leaves those of the others as they were when a key goes; for
-    one pair it is GRACE's split (Hartvigsen et al. 2023, arXiv:2211.11031, algorithm 1).
+    only and never enlarges a radius: when a key goes, the others have what they would without it.
+    For one pair it is GRACE's split (Hartvigsen et al. 2023, arXiv:2211.11031, algorithm 1).
 
     Args:
         keys: (c, d).

@@ -34,13 +34,13 @@ def short_attention(model: nn.Module) -> Iterator[None]:
     """
     found = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
     ours = [c for c in found.values() if getattr(c, "_attn_implementation", None) == _KERNEL]
-    for config in ours:
-        config._attn_implementation = _NAME
     try:
+        for config in ours:  # by the field itself: the property writes to configs inside, too
+            config._attn_implementation_internal = _NAME
         yield
     finally:
         for config in ours:
-            config._attn_implementation = _KERNEL
+            config._attn_implementation_internal = _KERNEL
 
 
 def _attention(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import LlavaConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from patchhub.editing.passes import attention
@@ -62,3 +63,17 @@ def test_the_model_goes_back_to_the_kernel_also_after_an_error() -> None:
         failing()
     assert inside != [before]
     assert config._attn_implementation == before
+
+
+def test_parts_with_another_attention_keep_it() -> None:
+    model = nn.ModuleList([nn.Module(), nn.Module(), nn.Module()])
+    whole: Any = LlavaConfig(attn_implementation="sdpa")
+    parts = [whole, whole.text_config, whole.vision_config]
+    for module, config in zip(model, parts, strict=True):
+        module.config = config
+    whole.vision_config._attn_implementation = "eager"
+    with short_attention(model):
+        inside = [config._attn_implementation for config in parts]
+    assert inside[2] == "eager"
+    assert inside[0] == inside[1] != "sdpa"
+    assert [config._attn_implementation for config in parts] == ["sdpa", "sdpa", "eager"]
