@@ -67,7 +67,8 @@ def test_the_model_goes_back_to_the_kernel_also_after_an_error() -> None:
 
 def test_parts_with_another_attention_keep_it() -> None:
     model = nn.ModuleList([nn.Module(), nn.Module(), nn.Module()])
-    whole: Any = LlavaConfig(attn_implementation="sdpa")
+    whole: Any = LlavaConfig()
+    whole._attn_implementation = "sdpa"
     parts = [whole, whole.text_config, whole.vision_config]
     for module, config in zip(model, parts, strict=True):
         module.config = config
