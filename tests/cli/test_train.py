@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import patchhub
+from patchhub.editing.meta import train
 from patchhub_registry import Registry
 from tests.cli.conftest import Data, Run
 from tests.engine.meta import LESSONS, TINY
@@ -52,6 +53,35 @@ def test_an_edit_needs_training_once_and_then_finds_it(
     assert after.exit_code == 0, after.output
     manifest = Registry.open(registry).read("taught@1").manifest
     assert manifest.method.trained == made["digest"]
+
+
+def test_what_the_registry_has_is_not_trained_again(
+    registry: Path, lessons: Path, asked: Path, run: Run, data: Data
+) -> None:
+    command = ("train", "mend", "--data", lessons, *SET)
+    made = data(*command)
+    cache = registry / ".patchhub" / "moments"
+    shutil.rmtree(cache)  # another machine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "descend", lambda *_, **__: pytest.fail("trained again"))
+        assert data(*command)["digest"] == made["digest"]
+        (file,) = cache.glob("editor-mend-*")
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1])
+        assert data(*command)["digest"] == made["digest"]
+        assert file.read_bytes() == whole
+    edit = ("edit", "mend", asked, "--name", "taught", "--dry-run")
+    opened = Registry.open(registry)
+    payload = opened.assets.file(opened.assets.list("editor")[0])
+    payload.rename(payload.with_suffix(".away"))
+    assert run(*edit).exit_code == 0  # the cache has it
+    shutil.rmtree(cache)
+    for asking in (edit, (*edit, "--set", f"trained={made['digest'][:8]}"), command):
+        said = run(*asking)
+        assert (said.exit_code, "E120" in said.stderr) == (7, True), said.output
+        assert "git lfs pull" in said.stderr
+    assert "E161" in run(*edit, "--set", "trained=other").stderr
+    assert data(*command, "--seed", "1")["digest"] != made["digest"]
 
 
 def test_without_a_registry_python_finds_what_the_command_trained(

@@ -164,7 +164,7 @@ def measure(
     from patchhub.editing.catalog import load_editor
 
     weights = task.record.weights
-    editors.bring(task.registry, weights, load_editor(method))
+    editors.bring(task.registry, weights, load_editor(method), editors.named(settings))
     return api.forecast(
         base,
         method,

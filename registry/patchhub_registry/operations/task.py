@@ -151,7 +151,7 @@ class Task:
         from patchhub.editing.maker import Maker
 
         weights, editor = self.record.weights, load_editor(method)
-        editors.bring(self.registry, weights, editor)
+        editors.bring(self.registry, weights, editor, editors.named(settings))
         return Maker.begin(
             base,
             editor,

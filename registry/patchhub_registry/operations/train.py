@@ -11,6 +11,7 @@ from patchhub_registry.operations import editors, localfiles, models
 from patchhub_registry.operations.task import base_for
 
 if TYPE_CHECKING:
+    from patchhub.editing.editor import Editor
     from patchhub.editing.meta.trained import Trained
     from patchhub.request import EditRequest
     from patchhub_registry.asset import Asset
@@ -48,6 +49,8 @@ def train(
 ) -> TrainedIn:
     """Train the editor that a method edits with; one that was interrupted goes on.
 
+    One that the registry has is taken as it is.
+
     Args:
         registry: Keeps it, and its checkpoints on this machine.
         method: Name of a method that needs training.
@@ -63,8 +66,10 @@ def train(
 
     Raises:
         InvalidInputError: E13x, the data; E142, a setting, or a method that is not trained; E148.
-        NotFoundError: E106, E109, E141. IntegrityError: E201.
+        NotFoundError: E106, E109, E141; E120, the registry has one that may be it, which was not
+            fetched. IntegrityError: E201, E202.
     """
+    from patchhub.editing.catalog import load_editor
     from patchhub.evaluation.datasets import rest_of
     from patchhub.trainings import train as learn
     from patchhub.trainings import usual_device
@@ -72,6 +77,8 @@ def train(
     record = base_for(registry, base, None)
     requests = rest_of(data, skip, sample) if isinstance(data, str | Path) else tuple(data)
     chosen = device or usual_device()
+    editor = load_editor(method)
+    editors.bring(registry, record.weights, editor, lambda asset: _alike(asset, editor, seed))
     loaded = models.load(registry, record, device=chosen, progress=progress)
     trained = learn(
         loaded,
@@ -83,3 +90,8 @@ def train(
         progress=progress,
     )
     return TrainedIn(trained, record.name, editors.keep(registry, trained))
+
+
+def _alike(asset: Asset, editor: Editor, seed: int) -> bool:
+    """Whether a kept editor may be the one, by what is known before the data is read closely."""
+    return (asset.facts.get("version"), asset.facts.get("seed")) == (editor.version, seed)
