@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from patchhub.errors import InvalidInputError
+from patchhub.errors import InvalidInputError, PatchHubError
 from patchhub.evaluation import place
 from patchhub.evaluation.collecting import Run
 from patchhub.evaluation.datasets import Dataset
@@ -59,7 +59,8 @@ def bench(
         InvalidInputError: E142, a setting; E140, E143, a model that cannot be asked.
         NotFoundError: E109, E141, E151. BusyError: E501, another run works in ``out``.
         JobsFailedError: E155, jobs failed; all others are done and kept, and the results are those
-            of them, with what failed.
+            of them, with what failed; finished ones of an earlier run with the same models, data
+            and settings stay instead.
     """
     if experiment not in EXPERIMENTS:
         raise InvalidInputError(
@@ -84,16 +85,10 @@ def bench(
     except JobsFailedError as error:
         failed, runs = error, [replace(run, lost=error.lost) for run in runs]
     results = _results(experiment, dataset, data, setup, runs, failed)
-    results.write(out / experiment / RESULTS)
-    Provenance(
-        command,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        _machine(setup),
-        {name: version(name) for name in _LIBRARIES},
-        time.perf_counter() - began,
-        tuple(one for run in runs for one in run.spent()),
-        tuple(one for run in runs for one in run.prepared()),
-    ).write(out / experiment / PROVENANCE)
+    folder = out / experiment
+    if failed is None or not _finished_before(folder, results):
+        results.write(folder / RESULTS)
+        _provenance(command, setup, runs, began).write(folder / PROVENANCE)
     if failed is not None:
         raise failed
     return results
@@ -127,6 +122,28 @@ def _results(
         tuple(known for run in runs for known in run.known()),
         tuple(refusal for run in runs for refusal in run.refusals()),
         tuple(one for run in runs for one in run.failures(failed.kinds)) if failed else (),
+    )
+
+
+def _finished_before(folder: Path, results: Results) -> bool:
+    """Whether results of the same experiment lie there, and none of their work failed."""
+    try:
+        there = Results.read(folder)
+    except PatchHubError:  # none, or a file that nobody can read
+        return False
+    same = ("experiment", "models", "data", "settings", "cases")
+    return not there.failures and all(getattr(there, n) == getattr(results, n) for n in same)
+
+
+def _provenance(command: str, setup: Setup, runs: Sequence[Run], began: float) -> Provenance:
+    return Provenance(
+        command,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        _machine(setup),
+        {name: version(name) for name in _LIBRARIES},
+        time.perf_counter() - began,
+        tuple(one for run in runs for one in run.spent()),
+        tuple(one for run in runs for one in run.prepared()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from patchhub.editing.editor import run_editor
 from patchhub.evaluation import work
 from patchhub.evaluation.records import UNEDITED, Failed
 from patchhub.evaluation.report.sections import report
-from patchhub.evaluation.results import Provenance, Results
+from patchhub.evaluation.results import PROVENANCE, RESULTS, Provenance, Results
 from patchhub.jobs.inline import Inline
 from tests.cli.conftest import call
 
@@ -60,3 +61,14 @@ def test_what_finished_is_written_and_the_rest_is_tried_again(
     whole = Results.read(tmp_path / "sequential")
     assert whole.failures == ()
     assert {row.step for row in whole.rows if row.method == "ft"} == {1, 2, 3}
+    files = [tmp_path / "sequential" / name for name in (RESULTS, PROVENANCE)]
+    before = [file.read_bytes() for file in files]
+    shutil.rmtree(tmp_path / "jobs")
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "run_editor", failing)
+        later = call(*command)
+        assert "results of an earlier run, which finished" in later.stderr
+        assert [file.read_bytes() for file in files] == before
+        other = call(*command, "--seeds", "1")
+    assert [later.exit_code, other.exit_code] == [1, 1]
+    assert Results.read(tmp_path / "sequential").failures  # of other settings

@@ -77,8 +77,10 @@ def _run(session: Session, experiment: str, **options: Any) -> Reply:
         except JobsFailedError as error:  # what did not fail is written and shown all the same
             failed = error
     files = [out / experiment / name for name in (RESULTS, PROVENANCE)]
-    session.note(f"results: {files[0]}")
-    text = compact([Results.read(files[0])])
+    results = Results.read(files[0])
+    earlier = failed is not None and not results.failures
+    session.note(f"results{' of an earlier run, which finished' if earlier else ''}: {files[0]}")
+    text = compact([results])
     return Reply({"results": files[0], "provenance": files[1]}, text, failed)
 
 
