@@ -7,7 +7,7 @@ bytes of memory, versions and dates stand in `provenance.json` beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -81,6 +81,23 @@ class Results:
                 dict(value["settings"]),
                 **{name: _rows(kind, value[name]) for name, kind in _TABLES.items()},
                 failures=_rows(Failed, value["failures"]) if "failures" in value else (),
+            )
+
+    def require_finished(self, models: Iterable[str], where: str) -> None:
+        """Refuse results that lack some of some models' work: who could not finish would look good.
+
+        Raises:
+            InvalidInputError: E155.
+        """
+        asked = set(models)
+        lost = [one for one in self.failures if one.model in asked]
+        if lost:
+            raise InvalidInputError(
+                "E155",
+                f"{where}: work of this experiment failed, and its results are missing",
+                expected="results of all the work",
+                found="; ".join(f"{one.work} on {one.model}: {one.message}" for one in lost),
+                hint="run the same `patchhub bench` command again: it tries only what failed",
             )
 
 

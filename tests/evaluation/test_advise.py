@@ -11,7 +11,7 @@ from patchhub.evaluation.advice.advise import advise, leaves_anywhere
 from patchhub.evaluation.advice.constraints import Constraints, Standing
 from patchhub.evaluation.advice.evidence import State
 from patchhub.evaluation.advice.reasons import against, reasons
-from patchhub.evaluation.records import SCORE, UNEDITED, Refusal
+from patchhub.evaluation.records import SCORE, UNEDITED, Failed, Refusal
 from patchhub.scoring.intervals import wilson
 from tests.evaluation.made import row
 from tests.evaluation.shares import BOTH, GOOD, POOR, rows, source, told
@@ -187,3 +187,14 @@ def test_one_base_at_a_time() -> None:
     other = replace(BOTH, results=replace(BOTH.results, models={"m": "another"}))
     with pytest.raises(InvalidInputError, match="E159"):
         advise([BOTH, other], Constraints())
+
+
+def test_no_advice_where_work_on_the_base_failed() -> None:
+    failed = Failed("single", "m", "edit by rome", "MemoryError: no room", 2)
+    part = replace(BOTH, results=replace(BOTH.results, failures=(failed,)))
+    with pytest.raises(InvalidInputError, match="edit by rome on m: MemoryError") as caught:
+        advise([part], Constraints())
+    assert caught.value.code == "E155"
+    assert "run the same" in str(caught.value.hint)
+    elsewhere = replace(part.results, failures=(replace(failed, model="other"),))
+    assert advise([replace(part, results=elsewhere)], Constraints()).proposal is not None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from patchhub.errors import InvalidInputError, NotFoundError
-from patchhub.evaluation.records import Prepared, Spent
-from patchhub.evaluation.results import Provenance
+from patchhub.evaluation.records import Failed, Prepared, Spent
+from patchhub.evaluation.results import Provenance, Results
 from patchhub.evaluation.search.costs import nearest_size, seconds_by_method
 from tests.evaluation.made import results, row
 
@@ -62,3 +63,18 @@ def test_results_of_other_bases_say_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("wanted", "size"), [(1, 1), (3, 1), (4, 10), (31, 10), (32, 100)])
 def test_sizes_are_near_by_ratio(wanted: int, size: int) -> None:
     assert nearest_size((100, 10, 1), wanted) == size
+
+
+def test_results_without_what_failed_are_refused_for_the_base_that_lacks_them(
+    tmp_path: Path,
+) -> None:
+    place = source(tmp_path / "r", spent("x", 1, 1.0), spent("x", 1, 2.0, "other"))
+    whole = Results.read(place)
+    failed = Failed("single", "m", "edit by y", "MemoryError: no room", 3)
+    replace(whole, failures=(failed,)).write(place / "results.json")
+    with pytest.raises(InvalidInputError, match="edit by y on m") as caught:
+        seconds_by_method([place], BASE, 1, ("x",), lambda name: True)
+    assert (caught.value.code, caught.value.exit) == ("E155", 9)
+    other = whole.models["other"]
+    found = seconds_by_method([place], other, 1, ("x",), lambda name: True)
+    assert found["x"][0] == 2.0

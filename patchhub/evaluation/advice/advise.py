@@ -158,7 +158,7 @@ def advise(
             nobody knows; without it the kinds are asked.
 
     Raises:
-        NotFoundError: E106. InvalidInputError: E159.
+        NotFoundError: E106. InvalidInputError: E155, some of the work on the base failed; E159.
     """
     evidence = Evidence(sources, model=model, protocol=protocol, rungs=rungs)
     leaves = removable or leaves_anywhere

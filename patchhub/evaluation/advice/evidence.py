@@ -91,7 +91,7 @@ class Evidence:
 
     Raises:
         NotFoundError: E106, there is no such base, or several and none was named.
-        InvalidInputError: E159, two results contradict each other.
+        InvalidInputError: E155, work on the base failed; E159, two results contradict each other.
     """
 
     def __init__(
@@ -103,6 +103,8 @@ class Evidence:
         rungs: Sequence[str] = (),
     ) -> None:
         self.model = one_model(sources, model)
+        for one in sources:
+            one.results.require_finished([self.model], one.name)
         self.protocol = protocol
         self._rungs = frozenset(rungs)
         self._sources = sources

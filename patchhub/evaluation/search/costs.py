@@ -33,14 +33,17 @@ def seconds_by_method(
         ready: Whether what a method takes once for the base was done already.
 
     Raises:
-        InvalidInputError: E154, no source is about this base. NotFoundError: E109.
+        InvalidInputError: E154, no source is about this base; E155, some of the work on it failed.
+        NotFoundError: E109.
     """
     found: dict[str, tuple[float, str]] = {}
     others: dict[str, str] = {}
     about = False
     for source in sources:
-        models = Results.read(source).models
+        results = Results.read(source)
+        models = results.models
         own = {name for name, digest in models.items() if digest == weights}
+        results.require_finished(own, str(source))
         about = about or bool(own)
         others |= {name: digest for name, digest in models.items() if name not in own}
         provenance = Provenance.read(source)
