@@ -40,7 +40,7 @@ class TrainingSettings:
         steps: Most steps.
         batch_size: Examples per step.
         every: Steps between two measurements of the held-out examples.
-        patience: Steps without a better one after which training ends.
+        patience: Steps without a better one after which training ends; ``every`` or more.
         held: Most held-out examples; never more than a fifth of all.
         clip: Largest norm of a gradient.
     """
@@ -65,6 +65,8 @@ class TrainingSettings:
             require(getattr(self, name) != (), name, "at least one", getattr(self, name))
         fits = self.batch_size % self.n_edits == 0
         require(fits, "batch_size", f"a multiple of {self.n_edits}", self.batch_size)
+        fits = self.patience >= self.every  # nothing is measured before that
+        require(fits, "patience", f"{self.every} (every) or more", self.patience)
 
 
 def last_blocks(base: LoadedBase, settings: T) -> T:

@@ -6,11 +6,11 @@ state: step, network, optimiser, and the best network so far.
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ from patchhub.errors import InvalidInputError
 _EVERY = 30.0
 """Seconds between two checkpoints; more where writing takes more than a `_SHARE`-th of that."""
 _SHARE = 20
+_UNFIT = (
+    *(OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+    pickle.PickleError,
+)
+"""What reading a file raises that is no checkpoint of this training."""
 
 
 @dataclass
@@ -72,13 +77,14 @@ class Keeper:
         """Where an earlier run broke off; the beginning, if there is nothing of it."""
         if self._file is None:
             return Course()
-        with suppress(OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.PickleError):
+        fresh = copied(network), copy.deepcopy(optimizer.state_dict())
+        try:
             found: Mapping[str, Any] = torch.load(self._file, weights_only=True)
             if found["key"] == self._key:
-                network.load_state_dict(found["network"])
-                optimizer.load_state_dict(found["optimizer"])
-                history = [(int(step), float(loss)) for step, loss in found["history"]]
-                return Course(found["step"], found["best"], dict(found["kept"]), history)
+                return _resumed(found, network, optimizer)
+        except _UNFIT:  # what has been loaded of it goes
+            network.load_state_dict(fresh[0])
+            optimizer.load_state_dict(fresh[1])
         return Course()
 
     def keep(self, course: Course, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -97,6 +103,18 @@ class Keeper:
         """The training is through."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
+
+
+def _resumed(
+    found: Mapping[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer
+) -> Course:
+    history = [(int(step), float(loss)) for step, loss in found["history"]]
+    course = Course(int(found["step"]), int(found["best"]), dict(found["kept"]), history)
+    if history:  # the best network must fit too: it is loaded at the end
+        network.load_state_dict(course.kept)
+    network.load_state_dict(found["network"])
+    optimizer.load_state_dict(found["optimizer"])
+    return course
 
 
 def descend(

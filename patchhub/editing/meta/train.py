@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,16 +94,19 @@ def train_editor(
 def content_of(
     base: LoadedBase, editor: Editor, settings: Any, data: str, seed: int
 ) -> dict[str, canonical.Json]:
-    """All that decides the bits of a trained editor."""
+    """What decides the bits of a trained editor, on one kind of machine."""
     device = base.model.device.type
     return {
         "method": editor.name,
         "version": editor.version,
         "base": base.fingerprint.weights,
+        "config": base.fingerprint.config,
+        "tokenizer": dict(base.fingerprint.tokenizer),
         "data": data,
         "settings": record_settings(settings),
         "seed": seed,
         "device": device,
         "dtype": str(base.model.dtype),
         "threads": torch.get_num_threads() if device == "cpu" else 0,
+        "libraries": {name: version(name) for name in ("torch", "transformers")},
     }

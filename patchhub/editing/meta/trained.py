@@ -36,8 +36,8 @@ class Trained:
     """A trained editor.
 
     Attributes:
-        content: All that decides its bits: method and version, base, data, settings, seed, device,
-            dtype, threads.
+        content: What decides its bits: method and version, base with config and tokenizer, data,
+            settings, seed, device, dtype, threads, libraries.
         outcome: What training found: the step it is of, and the held-out losses.
         tensors: Of the network.
         examples: Beginnings of the SHA-256 of every question it was trained or chosen by.

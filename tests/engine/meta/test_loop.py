@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import nn
 from patchhub.composer.composer import Composer
 from patchhub.editing.catalog import load_editor
 from patchhub.editing.editor import EditContext, run_editor
-from patchhub.editing.meta import loop
+from patchhub.editing.meta import loop, train
 from patchhub.editing.meta.learner import TrainingSettings
-from patchhub.editing.meta.loop import Keeper, descend
+from patchhub.editing.meta.loop import Course, Keeper, copied, descend
 from patchhub.editing.meta.material import Material
 from patchhub.editing.meta.train import train_editor
 from patchhub.editing.meta.trained import Trained
@@ -111,6 +112,44 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / f"editor-{whole.key[:32]}.part").write_bytes(b"damaged")
     again = train_editor(pico_base("gpt2"), EDITOR, LESSONS, settings=TINY, cache=tmp_path)
     assert again.digest == whole.digest
+
+
+@pytest.mark.parametrize("wrong", ["optimizer", "kept", "list"])
+def test_a_checkpoint_that_fits_in_part_leaves_nothing_behind(wrong: str, tmp_path: Path) -> None:
+    def run(keeper: Keeper) -> tuple[Course, nn.Module]:
+        learner = Scripted([2.0, 1.0])
+        settings = TrainingSettings(steps=4, every=2, patience=4, batch_size=1)
+        course = descend(
+            learner, material(), settings, seed=0, keeper=keeper, report=lambda *_: None
+        )
+        return course, learner.network
+
+    fresh, network = run(Keeper(None, ""))
+    state: Any = {"key": "right", **vars(fresh), "network": {"weight": torch.full((1, 1), 9.0)}}
+    state["optimizer"] = torch.optim.Adam(network.parameters()).state_dict()
+    if wrong == "optimizer":
+        state["optimizer"]["param_groups"] *= 2
+    if wrong == "kept":
+        state["kept"] = {"other": torch.zeros(1)}
+    file = tmp_path / "some.part"
+    torch.save([1, 2] if wrong == "list" else state, file)
+    course, again = run(Keeper(file, "right"))
+    assert course.history == fresh.history
+    assert torch.equal(copied(again)["weight"], copied(network)["weight"])
+
+
+def test_the_key_holds_what_makes_ids_of_text_and_numbers_of_ids() -> None:
+    base = pico_base("gpt2")
+    settings = EDITOR.training()  # type: ignore[attr-defined]
+    key = train.content_of(base, EDITOR, settings, "data", 0)
+    print_ = base.fingerprint
+    for name, marked in (
+        ("tokenizer", replace(print_, tokenizer={"vocab.json": "0" * 64})),
+        ("config", replace(print_, config="0" * 64)),
+    ):
+        changed = train.content_of(replace(base, fingerprint=marked), EDITOR, settings, "data", 0)
+        assert {word for word in key if key[word] != changed[word]} == {name}
+    assert key["libraries"] == {name: version(name) for name in ("torch", "transformers")}
 
 
 def test_training_learns() -> None:

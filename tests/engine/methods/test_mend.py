@@ -255,7 +255,14 @@ def test_rates_of_zero_leave_every_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rank": 0}, {"batch_size": 3, "n_edits": 2}, {"layers": ()}, {"lr": 0.0}]
+    "wrong",
+    [
+        {"rank": 0},
+        {"batch_size": 3, "n_edits": 2},
+        {"layers": ()},
+        {"lr": 0.0},
+        {"every": 5, "patience": 4},
+    ],
 )
 def test_settings_that_cannot_be_trained_with_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as error:
