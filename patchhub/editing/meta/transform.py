@@ -50,6 +50,8 @@ class Statistics(nn.Module):
     @torch.no_grad()
     def see(self, rows: Tensor) -> None:
         """Count some rows ``(t, w)`` in."""
+        if not len(rows):  # which have no mean
+            return
         new, count = rows.double(), self.count + len(rows)
         step = new.mean(0) - self.mean
         within = (new - new.mean(0)).square().sum(0)
